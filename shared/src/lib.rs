@@ -1,0 +1,26 @@
+//! What Forebay's agent and aggregator have in common: the terms of the field as types, and the wire between them.
+//!
+//! ```text
+//! ResourceSample, BatchArrival, BatchProgress ──► Content ──► Frame ──► bytes (header, CRC-32C, compressed bincode)
+//! ```
+//!
+//! Nothing here does I/O, except [`client`], the small client for an agent's push tap.
+
+pub mod batch;
+#[cfg(feature = "client")]
+pub mod client;
+pub mod component;
+pub mod frame;
+pub mod health;
+#[cfg(feature = "server")]
+pub mod problem;
+pub mod sample;
+pub mod units;
+
+pub use batch::{
+    BatchArrival, BatchProgress, Compression, DataCharacteristics, DataComplexity, DataType, DataVolume, Outcome,
+};
+pub use component::ComponentId;
+pub use frame::{BootId, Content, Frame, FrameError};
+pub use sample::{Backlog, ResourceSample};
+pub use units::{Bytes, Millicores, Timestamp};

@@ -1,0 +1,1 @@
+//! The demo: the whole real system on one machine.

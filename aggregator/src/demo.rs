@@ -1,1 +1,5 @@
 //! The demo: the whole real system on one machine.
+
+mod text;
+pub mod worker;
+mod workload;

@@ -1,1 +1,7 @@
-fn main() {}
+//! The `forebay` program.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    forebay::main()
+}

@@ -1,7 +1,12 @@
-//! Decisions.
+//! From forecasts to decisions, each with its reason.
+
+mod queueing;
+mod solve;
 
 use forebay_shared::{ComponentId, Millicores, Timestamp};
 use serde::{Deserialize, Serialize};
+
+pub use solve::{ComponentProblem, Demand, Limits, Memory, Plan, Problem, solve};
 
 /// What a component is given.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

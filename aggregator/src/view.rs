@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use forebay_shared::{ComponentId, Timestamp};
 use serde::{Deserialize, Serialize};
 
+use crate::forecast::Resource;
 use crate::pipeline::Mode;
 use crate::planner::Decision;
 
@@ -141,7 +142,7 @@ pub struct ModelView {
     pub version: u64,
     /// When it was trained.
     pub trained_at: Timestamp,
-    /// 0 (as good as nothing) to 1: how far it beats the baseline on held-out history.
+    /// The baseline's share of both losses on held-out history: 0.5 is as good as the last value, near 1 far better.
     pub confidence: f64,
     /// On held-out history.
     pub backtest_scores: Scores,
@@ -199,4 +200,55 @@ pub struct HistoryView {
     pub step_seconds: f64,
     /// The columns, all of one length; `at` is the start of a step in ms.
     pub columns: BTreeMap<String, Vec<Option<f64>>>,
+}
+
+/// Forecasts of a component: the answer to `GET …/forecast`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ForecastsView {
+    /// Identity.
+    #[serde(rename = "componentID")]
+    pub component: ComponentId,
+    /// The forecast of the last tick.
+    pub current: Option<CurrentView>,
+    /// What had been forecast for past steps, one lead time before each.
+    pub past: BTreeMap<Resource, ResourceView>,
+}
+
+/// A forecast.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct CurrentView {
+    /// When it was made.
+    pub made_at: Timestamp,
+    /// The model's kind.
+    pub model: String,
+    /// The model's version.
+    pub version: u64,
+    /// Length of a step.
+    pub step_seconds: f64,
+    /// The curves.
+    pub resources: BTreeMap<Resource, ResourceView>,
+}
+
+/// Quantiles of one resource, column by column; `at` is the start of a step in ms.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct ResourceView {
+    /// Start of the step.
+    pub at: Vec<u64>,
+    /// The 0.1 quantile.
+    #[serde(rename = "q0.1")]
+    pub q10: Vec<f64>,
+    /// The median.
+    #[serde(rename = "q0.5")]
+    pub q50: Vec<f64>,
+    /// The 0.9 quantile.
+    #[serde(rename = "q0.9")]
+    pub q90: Vec<f64>,
+    /// The 0.95 quantile.
+    #[serde(rename = "q0.95")]
+    pub q95: Vec<f64>,
+    /// The 0.99 quantile.
+    #[serde(rename = "q0.99")]
+    pub q99: Vec<f64>,
 }

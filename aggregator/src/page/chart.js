@@ -12,6 +12,12 @@ function niceStep(max, ticks) {
   return [1, 2, 2.5, 5, 10].map((m) => m * power).find((step) => max / step <= ticks) ?? 10 * power;
 }
 
+/** All labels of an axis with the decimals that its step needs. */
+function decimals(tick, step) {
+  if (step >= 1000) return `${tick / 1000} k`;
+  return tick === 0 ? "0" : tick.toFixed([0, 1, 2, 3].find((n) => Math.abs(step * 10 ** n - Math.round(step * 10 ** n)) < 1e-6) ?? 3);
+}
+
 class Scale {
   constructor(height, least) {
     this.height = height;
@@ -38,11 +44,12 @@ class Scale {
 
 /**
  * Reduces rows [from, to) to what the pixels can show: [x, low, high] per point, null for a gap.
- * With more rows than pixels each pixel keeps its extremes, so that no spike is lost.
+ * With more rows than pixels, a pixel holds their mean, or, where a spike matters, their `peak` or whole `range`.
  */
 function reduce(layer, view, from, to) {
   const { at, low, high, step } = layer, dense = to - from > view.plot * 1.5, points = [];
   let bucket = null;
+  if (layer.range && !dense) return points;
   for (let i = from; i < to; i++) {
     const a = low[i], b = high[i], x = view.x(at[i] + step / 2);
     if (!has(a) || !has(b)) {
@@ -50,13 +57,14 @@ function reduce(layer, view, from, to) {
       continue;
     }
     if (dense && bucket && Math.floor(x) === bucket[0]) {
-      bucket[1] = Math.min(bucket[1], a);
-      bucket[2] = Math.max(bucket[2], b);
+      const n = ++bucket[3];
+      bucket[1] = layer.peak ? Math.max(bucket[1], a) : layer.range ? Math.min(bucket[1], a) : bucket[1] + (a - bucket[1]) / n;
+      bucket[2] = layer.peak || layer.range ? Math.max(bucket[2], b) : bucket[2] + (b - bucket[2]) / n;
       continue;
     }
     const before = points[points.length - 1];
     if (before && (dense ? x - before[0] > 3 : i > from && at[i] - at[i - 1] > step * 2.5)) points.push(null);
-    points.push((bucket = [dense ? Math.floor(x) : x, a, b]));
+    points.push((bucket = [dense ? Math.floor(x) : x, a, b, 1]));
   }
   return points;
 }
@@ -76,19 +84,13 @@ const f = (n) => n.toFixed(1);
 const draw = {
   line(run, y) {
     let d = "";
-    for (const [x, low, high] of run) {
-      d += `${d ? "L" : "M"}${f(x)} ${f(y(low))}`;
-      if (high !== low) d += `V${f(y(high))}`;
-    }
+    for (const [x, , value] of run) d += `${d ? "L" : "M"}${f(x)} ${f(y(value))}`;
     // A point between two gaps would have no length: draw it as a dot.
     return run.length === 1 ? `${d}h.1` : d;
   },
   step(run, y, width) {
     let d = "";
-    for (const [x, low, high] of run) {
-      d += d ? `H${f(x - width / 2)}V${f(y(low))}` : `M${f(x - width / 2)} ${f(y(low))}`;
-      if (high !== low) d += `V${f(y(high))}`;
-    }
+    for (const [x, , value] of run) d += d ? `H${f(x - width / 2)}V${f(y(value))}` : `M${f(x - width / 2)} ${f(y(value))}`;
     return `${d}H${f(run[run.length - 1][0] + width / 2)}`;
   },
   band(run, y) {
@@ -126,20 +128,20 @@ function timeTicks(view) {
 
 export class Panel {
   /** `keys` are the legend's entries [class, text]; `layers` the paths from back to front: {name, kind, right?}. */
-  constructor({ title, unit, keys, height, least, right, axis, layers, format, formatRight }) {
-    Object.assign(this, { height, axis, layers, format, formatRight });
+  constructor({ title, unit, keys, height, least, right, axis, layers }) {
+    Object.assign(this, { height, axis, layers });
     this.left = new Scale(height, least);
     this.right = right ? new Scale(height, right) : null;
     this.total = height + (axis ? 20 : 2);
     const clip = `plot-${++panels}`;
-    this.svg = svg("svg", { class: "plot", height: this.total, "aria-hidden": "true" });
+    this.svg = svg("svg", { class: "plot", height: this.total });
     this.clip = svg("rect", { x: MARGIN.left, y: 0, height: height + 1 });
     this.hot = svg("rect", { x: MARGIN.left, y: 0, height: 0 });
     const defs = svg("defs");
     for (const [id, rect] of [[clip, this.clip], [`${clip}-hot`, this.hot]]) defs.append(svg("clipPath", { id })), defs.lastChild.append(rect);
     this.future = svg("rect", { class: "future", y: MARGIN.top, height: height - MARGIN.top });
-    this.grid = svg("g", { class: "grid" });
-    const plot = svg("g", { "clip-path": `url(#${clip})` });
+    this.grid = svg("g", { class: "grid", "aria-hidden": "true" });
+    const plot = svg("g", { "aria-hidden": "true", "clip-path": `url(#${clip})` });
     this.paths = new Map();
     for (const layer of layers) {
       const node = svg("path", { class: `s ${layer.kind} ${layer.name}` });
@@ -172,7 +174,7 @@ export class Panel {
     if (this.right && has(limit)) setAttr(this.hot, "height", f(Math.max(this.right.y(limit), 0)));
     for (const [layer, node] of this.paths) {
       const values = data[layer.name];
-      setAttr(node, "d", values ? path({ ...values, kind: layer.kind }, view, layer.right ? this.right : this.left) : "");
+      setAttr(node, "d", values ? path({ ...values, ...layer }, view, layer.right ? this.right : this.left) : "");
     }
   }
 
@@ -185,8 +187,8 @@ export class Panel {
     setAttr(this.now, "x1", now);
     setAttr(this.now, "x2", now);
     const labels = [];
-    for (const tick of left.ticks) labels.push({ key: `l${tick}`, y: left.y(tick), x: MARGIN.left - 8, text: this.format(tick), anchor: "end", line: true });
-    if (right) for (const tick of right.ticks) labels.push({ key: `r${tick}`, y: right.y(tick), x: end + 8, text: this.formatRight(tick), anchor: "start" });
+    for (const tick of left.ticks) labels.push({ key: `l${tick}`, y: left.y(tick), x: MARGIN.left - 8, text: decimals(tick, left.step), anchor: "end", line: true });
+    if (right) for (const tick of right.ticks) labels.push({ key: `r${tick}`, y: right.y(tick), x: end + 8, text: `${decimals(tick, right.step)} s`, anchor: "start" });
     const { ticks, withSeconds } = this.axis ? timeTicks(view) : { ticks: [] };
     for (const t of ticks) labels.push({ key: `t${t}`, x: view.x(t), y: this.height + 14, text: clock(t, withSeconds), anchor: "middle", tick: true });
     reconcile(this.grid, (this.labels ??= new Map()), labels, (l) => l.key, makeLabel, (made, label) => {

@@ -27,6 +27,8 @@ export class Series {
 
   /** Replaces the rows that `columns` covers; live points that are newer than all of it stay until history has them. */
   merge(columns, stepMs) {
+    // A first answer, or a first one after a reload, is the whole truth.
+    if (this.settled == null) this.clear();
     if (stepMs > 0) this.step = stepMs;
     const at = columns?.at;
     if (!Array.isArray(at) || at.length === 0) return;

@@ -60,14 +60,15 @@ export function number(value) {
   return value.toFixed(digits);
 }
 
-export const count = (value) => (has(value) ? Math.round(value).toLocaleString() : ABSENT);
+const whole = new Intl.NumberFormat();
+export const count = (value) => (has(value) ? whole.format(Math.round(value)) : ABSENT);
 export const cores = (value) => (has(value) ? `${number(value)} cores` : ABSENT);
 export const rate = (value) => (has(value) ? `${value >= 100 ? number(value) : value.toFixed(1)}/s` : ABSENT);
 export const percent = (value) => (has(value) ? `${(value * 100).toFixed(value < 0.9995 && value > 0.9 ? 1 : 0)} %` : ABSENT);
 
 export function seconds(value) {
   if (!has(value)) return ABSENT;
-  if (value < 10) return `${+value.toFixed(value < 1 || value % 1 ? 2 : 0)} s`;
+  if (value < 10) return `${+value.toFixed(value < 1 ? 3 : 2)} s`;
   if (value < 120) return `${+value.toFixed(1)} s`;
   if (value < 7200) return `${Math.round(value / 60)} min`;
   return `${(value / 3600).toFixed(1)} h`;
@@ -99,7 +100,14 @@ export function cpuCores(quantity) {
 export function allocationText(allocation) {
   if (!allocation) return ABSENT;
   const each = cpuCores(allocation.cpu);
-  return `${count(allocation.replicas)} × ${each == null ? allocation.cpu ?? "?" : number(each)}`;
+  return `${count(allocation.replicas)} × ${each == null ? allocation.cpu ?? "?" : +each.toFixed(3)}`;
+}
+
+/** Ready of desired replicas, times the cores of each. */
+export function readyText(allocation) {
+  if (!allocation) return ABSENT;
+  const each = allocation.cpuCores ?? cpuCores(allocation.cpu);
+  return `${count(allocation.ready)}/${count(allocation.replicas)} × ${has(each) ? +each.toFixed(3) : "?"}`;
 }
 
 /** A value over what it is a share of, or null when either is unknown. */

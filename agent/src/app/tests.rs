@@ -1,0 +1,123 @@
+//! The whole agent in one process: flags in, frames out.
+
+use std::sync::{Arc, Mutex};
+
+use axum::Router;
+use axum::body::Bytes;
+use axum::routing::post;
+use clap::Parser;
+use forebay_shared::{DataType, Frame};
+
+use super::*;
+
+/// An aggregator that takes everything, and its URL.
+async fn aggregator() -> (Arc<Mutex<Vec<Frame>>>, String) {
+    let kept = Arc::new(Mutex::new(Vec::new()));
+    let frames = Arc::clone(&kept);
+    let take = move |body: Bytes| async move {
+        let mut taken = Frame::decode_all(&body).unwrap();
+        let answer = format!("{{\"accepted\":{},\"duplicates\":0}}", taken.len());
+        frames.lock().unwrap().append(&mut taken);
+        answer
+    };
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    tokio::spawn(async move { axum::serve(listener, Router::new().route("/api/v1/observations", post(take))).await });
+    (kept, url)
+}
+
+async fn until<T>(mut ready: impl FnMut() -> Option<T>) -> T {
+    let wait = async {
+        loop {
+            if let Some(value) = ready() {
+                return value;
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    timeout(Duration::from_secs(10), wait).await.expect("ready in time")
+}
+
+#[tokio::test]
+async fn samples_and_batches_come_to_the_aggregator_and_the_last_ones_on_the_way_out() {
+    let dir = tempfile::tempdir().unwrap();
+    let (pids, address_file) = (dir.path().join("pids"), dir.path().join("address"));
+    std::fs::write(&pids, std::process::id().to_string()).unwrap();
+    let (kept, url) = aggregator().await;
+    let args = Args::parse_from([
+        "forebay-agent",
+        "--listen=127.0.0.1:0",
+        &format!("--address-file={}", address_file.display()),
+        &format!("--aggregator={url}"),
+        &format!("--sampling=pids={}", pids.display()),
+        "--tap=push",
+        "--interval=20ms",
+        "--flush=40ms",
+    ]);
+    let (stop, stopped) = oneshot::channel::<()>();
+    let agent = tokio::spawn(run(args, async { drop(stopped.await) }));
+    let address = until(|| std::fs::read_to_string(&address_file).ok()).await;
+    let http = reqwest::Client::new();
+    let pushed = http.post(format!("http://{address}/v1/batches")).body("a,b\n1,2\n").send().await.unwrap();
+    assert_eq!(pushed.status().as_u16(), 201);
+    let arrival = until(|| kept.lock().unwrap().iter().find_map(|f| f.content.arrivals.first().cloned())).await;
+    assert_eq!(arrival.characteristics.data_type, DataType::Csv);
+    let sample = until(|| kept.lock().unwrap().iter().find_map(|f| f.content.samples.last().cloned())).await;
+    assert!(sample.cpu_us.is_some() && sample.memory.is_some() && sample.backlog.is_some());
+    for (path, holds) in [
+        ("livez", "ok"),
+        ("readyz", "sampler"),
+        ("healthz", "\"since\""),
+        ("metrics", "forebay_tap_batches_total{type=\"csv\"} 1"),
+        ("metrics", "forebay_process_resident_memory_bytes "),
+    ] {
+        let answer = http.get(format!("http://{address}/{path}")).send().await.unwrap();
+        assert_eq!(answer.status().as_u16(), 200, "{path}");
+        let text = answer.text().await.unwrap();
+        assert!(text.contains(holds), "{path}: {text}");
+    }
+    stop.send(()).unwrap();
+    timeout(Duration::from_secs(6), agent).await.unwrap().unwrap().unwrap();
+    let kept = kept.lock().unwrap();
+    let sequences: Vec<u64> = kept.iter().map(|frame| frame.sequence).collect();
+    assert_eq!(sequences, (0..kept.len() as u64).collect::<Vec<_>>());
+}
+
+#[tokio::test]
+async fn an_agent_that_cannot_sample_is_alive_but_not_ready_and_says_why() {
+    let dir = tempfile::tempdir().unwrap();
+    let address_file = dir.path().join("address");
+    let args = Args::parse_from([
+        "forebay-agent",
+        "--listen=127.0.0.1:0",
+        &format!("--address-file={}", address_file.display()),
+        "--aggregator=http://127.0.0.1:1",
+        "--sampling=cgroup=/nowhere",
+        &format!("--cgroup-root={}", dir.path().display()),
+    ]);
+    let agent = tokio::spawn(run(args, std::future::pending()));
+    let address = until(|| std::fs::read_to_string(&address_file).ok()).await;
+    let get = async |path: &str| {
+        let answer = reqwest::get(format!("http://{address}/{path}")).await.unwrap();
+        (answer.status().as_u16(), answer.text().await.unwrap())
+    };
+    assert_eq!(get("livez").await.0, 200);
+    let (status, parts) = get("readyz").await;
+    assert!(status == 503 && parts.contains("/nowhere"), "{parts}");
+    assert_eq!(get("v1/batches").await.0, 404, "no tap was asked for");
+    agent.abort();
+}
+
+#[tokio::test]
+async fn an_address_that_is_taken_ends_the_agent_with_an_error_that_names_it() {
+    let taken = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = taken.local_addr().unwrap();
+    let args = Args::parse_from([
+        "forebay-agent",
+        &format!("--listen={address}"),
+        "--aggregator=http://127.0.0.1:1",
+        "--sampling=pids=/dev/null",
+    ]);
+    let error = run(args, std::future::pending()).await.unwrap_err().to_string();
+    assert!(error.contains(&address.to_string()), "{error}");
+}

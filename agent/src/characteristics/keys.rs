@@ -1,0 +1,96 @@
+//! A bounded set of keys, by hash: how many different ones, not which.
+
+/// Keys told apart; beyond it the count stands still. 2 x 8 B x 4,096 = 64 KiB at most.
+const MOST: usize = 4096;
+const FIRST_SLOTS: usize = 64;
+
+/// Open addressing over 64-bit hashes; 0 marks a free slot.
+pub(super) struct KeySet {
+    slots: Vec<u64>,
+    len: usize,
+}
+
+impl KeySet {
+    pub(super) fn new() -> Self {
+        Self { slots: vec![0; FIRST_SLOTS], len: 0 }
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.len
+    }
+
+    #[inline]
+    pub(super) fn insert(&mut self, key: &[u8]) {
+        let hash = hash(key);
+        let slot = self.slot(hash);
+        if self.slots[slot] != hash && self.len < MOST {
+            self.slots[slot] = hash;
+            self.len += 1;
+            if self.len * 2 > self.slots.len() {
+                self.grow();
+            }
+        }
+    }
+
+    #[inline]
+    fn slot(&self, hash: u64) -> usize {
+        // Slots are a power of two, and at least half of them are free: the walk ends.
+        let mask = self.slots.len() - 1;
+        let mut at = (hash >> 32) as usize & mask;
+        while self.slots[at] != 0 && self.slots[at] != hash {
+            at = (at + 1) & mask;
+        }
+        at
+    }
+
+    #[cold]
+    fn grow(&mut self) {
+        let wider = vec![0; self.slots.len() * 2];
+        for hash in std::mem::replace(&mut self.slots, wider).into_iter().filter(|hash| *hash != 0) {
+            let slot = self.slot(hash);
+            self.slots[slot] = hash;
+        }
+    }
+}
+
+/// Eight bytes a step, multiplied and folded. Keys are the component's own, and a collision costs a count of one.
+#[inline]
+fn hash(key: &[u8]) -> u64 {
+    const FACTOR: u64 = 0x9e37_79b9_7f4a_7c15;
+    let mut state = (key.len() as u64).wrapping_add(1).wrapping_mul(FACTOR);
+    let (words, tail) = key.as_chunks::<8>();
+    for word in words {
+        state = mix(state ^ u64::from_le_bytes(*word), FACTOR);
+    }
+    let mut last = 0_u64;
+    for byte in tail {
+        last = last << 8 | u64::from(*byte);
+    }
+    mix(state ^ last, FACTOR) | 1
+}
+
+#[inline]
+fn mix(word: u64, factor: u64) -> u64 {
+    let wide = u128::from(word) * u128::from(factor);
+    wide as u64 ^ (wide >> 64) as u64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn different_keys_are_counted_once_up_to_the_bound() {
+        let mut keys = KeySet::new();
+        for round in 0..2 {
+            for n in 0..1000 {
+                keys.insert(format!("a fairly long key {n}").as_bytes());
+            }
+            assert_eq!(keys.len(), 1000, "round {round}");
+        }
+        for n in 0..10_000 {
+            keys.insert(format!("{n}").as_bytes());
+        }
+        assert_eq!(keys.len(), MOST);
+    }
+}

@@ -1,0 +1,85 @@
+//! Text or not: well-known magics first, then the bytes themselves.
+
+/// Bytes that tell.
+const SAMPLE: usize = 64 << 10;
+
+/// The first bytes of formats that are not text, though some of them start like it.
+const MAGICS: [&[u8]; 26] = [
+    b"\x89PNG\r\n\x1a\n",
+    b"\xff\xd8\xff",
+    b"GIF87a",
+    b"GIF89a",
+    b"RIFF",
+    b"BM",
+    b"II*\0",
+    b"MM\0*",
+    b"%PDF-",
+    b"PK\x03\x04",
+    b"PK\x05\x06",
+    b"\x1f\x8b",
+    b"BZh",
+    b"\x28\xb5\x2f\xfd",
+    b"\xfd7zXZ\0",
+    b"\x04\x22\x4d\x18",
+    b"\xff\x06\0\0sNaPpY",
+    b"PAR1",
+    b"ORC",
+    b"Obj\x01",
+    b"ARROW1",
+    b"\xff\xff\xff\xff",
+    b"\x7fELF",
+    b"SQLite format 3\0",
+    b"\xfe\xff",
+    b"\xff\xfe",
+];
+
+/// Letters alone do not make a file of these: text may start with them.
+const NEEDS_BINARY: [&[u8]; 5] = [b"BM", b"RIFF", b"BZh", b"ORC", b"PAR1"];
+
+/// Whether the content is text, in UTF-8 or an 8-bit encoding.
+pub(super) fn is_text(bytes: &[u8]) -> bool {
+    let sample = &bytes[..bytes.len().min(SAMPLE)];
+    let magic = MAGICS.iter().find(|magic| sample.starts_with(magic));
+    if magic.is_some_and(|magic| !NEEDS_BINARY.contains(magic)) {
+        return false;
+    }
+    let control = sample.iter().filter(|byte| is_control(**byte)).count();
+    if sample.contains(&0) {
+        return false;
+    }
+    match std::str::from_utf8(sample) {
+        Ok(_) => control * 100 <= sample.len(),
+        Err(error) if error.error_len().is_none() => control * 100 <= sample.len(),
+        // An 8-bit encoding: no control bytes, and most letters are ASCII still.
+        Err(_) => control == 0 && sample.iter().filter(|byte| **byte >= 0x80).count() * 10 <= sample.len() * 3,
+    }
+}
+
+fn is_control(byte: u8) -> bool {
+    matches!(byte, 0..=8 | 11 | 14..=26 | 28..=31 | 127)
+}
+
+/// The problem of text that is not UTF-8. A character that the budget cut is none.
+pub(super) fn bad_utf8(bytes: &[u8], cut: bool) -> Option<String> {
+    match std::str::from_utf8(bytes) {
+        Err(error) if !(cut && error.error_len().is_none()) => {
+            Some(format!("not UTF-8 from byte {} on", error.valid_up_to()))
+        }
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn text_may_start_as_a_magic_does_and_may_be_latin_1() {
+        assert!(is_text(b"BMW,Audi\n"));
+        assert!(is_text(b"M\xfcller;1\n"));
+        assert!(is_text("naïve\n".as_bytes()));
+        assert!(!is_text(b"BM\x36\0\0\0"));
+        assert!(!is_text(b"%PDF-1.4 text"));
+        assert!(!is_text(b"\x01\x02\x03\x04"));
+    }
+}

@@ -1,0 +1,87 @@
+//! The agent's own metrics, `forebay_<stage>_<what>_<unit>_total`. Every drop, retry and failure has a counter here.
+
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::registry::{Metric, Registry};
+
+/// One label: its name and value.
+pub(crate) type Label = [(&'static str, &'static str); 1];
+
+/// Shared by the stages; a clone counts into the same metrics.
+#[derive(Clone, Debug)]
+pub(crate) struct Metrics {
+    pub(crate) sampler_samples: Counter,
+    pub(crate) sampler_failures: Counter,
+    pub(crate) sampler_duration: Histogram,
+    pub(crate) tap_batches: Family<Label, Counter>,
+    pub(crate) tap_bytes: Counter,
+    pub(crate) tap_uninspected_batches: Counter,
+    pub(crate) tap_evicted_batches: Counter,
+    pub(crate) tap_refused_batches: Counter,
+    pub(crate) tap_inspection_panics: Counter,
+    pub(crate) tap_open_batches: Gauge,
+    pub(crate) buffer_dropped_frames: Counter,
+    pub(crate) buffer_bytes: Gauge,
+    pub(crate) buffer_frames: Gauge,
+    pub(crate) shipper_frames: Counter,
+    pub(crate) shipper_duplicate_frames: Counter,
+    pub(crate) shipper_refused_frames: Counter,
+    pub(crate) shipper_bytes: Counter,
+    pub(crate) shipper_errors: Family<Label, Counter>,
+    pub(crate) process_resident_memory: Gauge,
+}
+
+impl Metrics {
+    /// The metrics, and the registry that `/metrics` encodes.
+    pub(crate) fn new() -> (Registry, Self) {
+        let mut registry = Registry::with_prefix("forebay");
+        let metrics = Self::register(&mut registry);
+        (registry, metrics)
+    }
+
+    fn register(registry: &mut Registry) -> Self {
+        // 10 µs to 40 ms: a sample should take less than 100 µs.
+        let buckets = (0..13).map(|power| 1e-5 * f64::from(1 << power));
+        Self {
+            sampler_samples: add(registry, "sampler_samples", "Samples taken"),
+            sampler_failures: add(registry, "sampler_failures", "Times that nothing could be sampled"),
+            sampler_duration: with(
+                registry,
+                "sampler_duration_seconds",
+                "Time to take a sample",
+                Histogram::new(buckets),
+            ),
+            tap_batches: add(registry, "tap_batches", "Batches that arrived, by type"),
+            tap_bytes: add(registry, "tap_bytes", "Bytes of the batches that arrived"),
+            tap_uninspected_batches: add(
+                registry,
+                "tap_uninspected_batches",
+                "Batches recorded by volume alone, since inspection did not keep up",
+            ),
+            tap_evicted_batches: add(registry, "tap_evicted_batches", "Open batches given up for newer ones"),
+            tap_refused_batches: add(registry, "tap_refused_batches", "Batches cut short, too slow or too long"),
+            tap_inspection_panics: add(registry, "tap_inspection_panics", "Panics caught in inspection"),
+            tap_open_batches: add(registry, "tap_open_batches", "Batches that have not finished"),
+            buffer_dropped_frames: add(registry, "buffer_dropped_frames", "Frames given up since the buffer was full"),
+            buffer_bytes: add(registry, "buffer_bytes", "Bytes held for the aggregator"),
+            buffer_frames: add(registry, "buffer_frames", "Frames held for the aggregator"),
+            shipper_frames: add(registry, "shipper_frames", "Frames acknowledged"),
+            shipper_duplicate_frames: add(registry, "shipper_duplicate_frames", "Of them, frames it had already"),
+            shipper_refused_frames: add(registry, "shipper_refused_frames", "Frames given up since they were refused"),
+            shipper_bytes: add(registry, "shipper_bytes", "Bytes of the frames acknowledged"),
+            shipper_errors: add(registry, "shipper_errors", "Requests that failed, by reason"),
+            process_resident_memory: add(registry, "process_resident_memory_bytes", "Resident memory of the agent"),
+        }
+    }
+}
+
+fn add<M: Metric + Clone + Default>(registry: &mut Registry, name: &str, help: &str) -> M {
+    with(registry, name, help, M::default())
+}
+
+fn with<M: Metric + Clone>(registry: &mut Registry, name: &str, help: &str, metric: M) -> M {
+    registry.register(name, help, metric.clone());
+    metric
+}

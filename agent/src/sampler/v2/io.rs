@@ -1,0 +1,58 @@
+//! `io.stat`: bytes and operations, a line a block device.
+
+use std::path::Path;
+
+use forebay_shared::ResourceSample;
+
+use super::super::kernel_file::KernelFiles;
+
+pub(in super::super) fn read(dir: &Path, files: &mut KernelFiles, into: &mut ResourceSample) {
+    if let Some(text) = files.read(&dir.join("io.stat")) {
+        stat(text, into);
+    }
+}
+
+/// Sums over devices. An empty file has seen no IO: zero, not absent.
+fn stat(text: &str, into: &mut ResourceSample) {
+    let [mut rbytes, mut wbytes, mut rios, mut wios] = [0_u64; 4];
+    for pair in text.split_ascii_whitespace() {
+        let Some((key, value)) = pair.split_once('=') else { continue };
+        let Ok(value) = value.parse::<u64>() else { continue };
+        let sum = match key {
+            "rbytes" => &mut rbytes,
+            "wbytes" => &mut wbytes,
+            "rios" => &mut rios,
+            "wios" => &mut wios,
+            _ => continue,
+        };
+        *sum = sum.saturating_add(value);
+    }
+    into.io_read_bytes = Some(rbytes);
+    into.io_write_bytes = Some(wbytes);
+    into.io_read_ops = Some(rios);
+    into.io_write_ops = Some(wios);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn devices_are_summed() {
+        let mut sample = ResourceSample::default();
+        stat(
+            "8:0 rbytes=10 wbytes=20 rios=1 wios=2 dbytes=0 dios=0\n8:16 rbytes=5 wbytes=5 rios=1 wios=1\n",
+            &mut sample,
+        );
+        assert_eq!((sample.io_read_bytes, sample.io_write_bytes), (Some(15), Some(25)));
+        assert_eq!((sample.io_read_ops, sample.io_write_ops), (Some(2), Some(3)));
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_is_read_or_left(text: String) {
+            stat(&text, &mut ResourceSample::default());
+        }
+    }
+}

@@ -1,0 +1,88 @@
+//! Tap: the component's batches, as it tells of them by pushing: that one arrived, that work on it starts and ends.
+//!
+//! ```text
+//! POST /v1/batches ─► body, bounded ─► inspection ─► BatchArrival ─┐
+//! …/{id}/start, …/{id}/finish ─► ledger ─► BatchProgress ──────────┴─► buffer
+//!                                   └─► Backlog ─► sampler
+//! ```
+//!
+//! Memory is bounded at each step, and what gives way is counted. Inspection that cannot keep up, or that panics,
+//! costs the batch its vector, never its place: the batch is recorded by its volume.
+
+mod body;
+mod inspection;
+mod ledger;
+mod routes;
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use forebay_shared::{Backlog, BatchArrival, DataCharacteristics, Outcome, Timestamp};
+
+use self::inspection::Inspection;
+use self::ledger::Ledger;
+pub(crate) use self::routes::routes;
+use crate::buffer::Buffer;
+use crate::metrics::Metrics;
+
+/// Shared by the routes and the sampler; a clone is the same tap.
+#[derive(Clone)]
+pub(crate) struct Tap(Arc<Shared>);
+
+struct Shared {
+    ledger: Mutex<Ledger>,
+    inspection: Inspection,
+    buffer: Buffer,
+    metrics: Metrics,
+}
+
+impl Tap {
+    pub(crate) fn new(buffer: Buffer, metrics: Metrics) -> Self {
+        // Ids are unique among the pod's batches, over restarts of the agent too: a random upper half a boot.
+        let first_id = u64::from(fastrand::u32(..) >> 1) << 32;
+        let ledger = Mutex::new(Ledger::new(first_id));
+        let inspection = Inspection::new(crate::characteristics::examine, metrics.clone());
+        Self(Arc::new(Shared { ledger, inspection, buffer, metrics }))
+    }
+
+    /// What waits and what is worked on at `at`.
+    pub(crate) fn backlog(&self, at: Timestamp) -> Backlog {
+        self.ledger().backlog(at)
+    }
+
+    /// Batches that have not finished.
+    pub(crate) fn open(&self) -> usize {
+        self.ledger().open()
+    }
+
+    /// Records a batch, and gives its id.
+    fn arrive(&self, arrived_at: Timestamp, characteristics: DataCharacteristics) -> u64 {
+        let metrics = &self.0.metrics;
+        let (batch_id, evicted) = self.ledger().arrive(arrived_at, characteristics.data_volume.bytes);
+        metrics.tap_evicted_batches.inc_by(u64::from(evicted));
+        metrics.tap_batches.get_or_create(&[("type", characteristics.data_type.as_str())]).inc();
+        metrics.tap_bytes.inc_by(characteristics.data_volume.bytes);
+        self.0.buffer.arrival(BatchArrival { batch_id, arrived_at, characteristics });
+        batch_id
+    }
+
+    /// Work on a batch starts; false if there is no such batch.
+    fn start(&self, batch_id: u64, at: Timestamp) -> bool {
+        let started = self.ledger().start(batch_id, at);
+        match started {
+            ledger::Started::Now(progress) => self.0.buffer.progress(progress, at),
+            ledger::Started::Before => {}
+            ledger::Started::Unknown => return false,
+        }
+        true
+    }
+
+    /// Work on a batch has ended; false if there is no such batch.
+    fn finish(&self, batch_id: u64, at: Timestamp, outcome: Outcome) -> bool {
+        let finished = self.ledger().finish(batch_id, at, outcome);
+        finished.map(|progress| self.0.buffer.progress(progress, at)).is_some()
+    }
+
+    fn ledger(&self) -> MutexGuard<'_, Ledger> {
+        self.0.ledger.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,229 @@
+//! Wires the aggregator together; this file alone spawns.
+//!
+//! ```text
+//! agents ─► ingest ─► history
+//!              └────► receive ─► State ◄─ tick ─► orchestrator
+//!                                  ▲        │
+//!                       trainer ◄──┴────────┘      API and page read State and history
+//! ```
+
+mod rebuild;
+mod tick;
+
+use std::future::Future;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use anyhow::Context;
+use forebay_shared::Timestamp;
+use forebay_shared::health::{self, Health};
+use prometheus_client::registry::Registry;
+use tokio::net::TcpListener;
+use tokio::sync::{broadcast, mpsc};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use crate::api;
+use crate::args::{ServeArgs, Target};
+use crate::history::History;
+use crate::identity::Tokens;
+use crate::ingest::{self, Ingest, Received};
+use crate::live::{Pace, State};
+use crate::metrics::Metrics;
+use crate::orchestrator::{DryRun, Local, Observed, Orchestrator};
+use crate::pipeline::Pipeline;
+
+/// Appends on their way from ingest to live state: each is a few kilobytes, and the receiver is as fast as memory.
+const RECEIVED: usize = 256;
+/// Events that a slow browser may lag behind before it misses some: a minute of ticks and decisions.
+const EVENTS: usize = 256;
+/// What open requests have to end after a shutdown was asked for.
+const GRACE: Duration = Duration::from_secs(5);
+
+/// What the tasks and the API share.
+pub(crate) struct Shared {
+    state: Mutex<State>,
+    pub(crate) history: History,
+    pub(crate) health: Health,
+    pub(crate) events: broadcast::Sender<Event>,
+    pub(crate) metrics: Metrics,
+    pub(crate) registry: Registry,
+}
+
+/// Something that the page wants to know at once.
+#[derive(Clone, Debug)]
+pub(crate) struct Event {
+    pub(crate) name: &'static str,
+    pub(crate) data: String,
+}
+
+impl Shared {
+    /// The live state; held for computing only, never across an await.
+    pub(crate) fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn publish(&self, name: &'static str, data: &impl serde::Serialize) {
+        // Nobody listening is fine.
+        let _ = serde_json::to_string(data).map(|data| self.events.send(Event { name, data }));
+    }
+}
+
+/// The aggregator, checked and ready to run.
+pub(crate) struct App {
+    shared: Arc<Shared>,
+    orchestrator: Box<dyn Orchestrator>,
+    ingest: Ingest,
+    received: mpsc::Receiver<Received>,
+    listen: std::net::SocketAddr,
+    address_file: Option<PathBuf>,
+    exit_with_stdin: bool,
+}
+
+impl App {
+    /// Reads and checks everything before any port is bound.
+    pub(crate) fn build(args: ServeArgs) -> anyhow::Result<Self> {
+        let pipeline = Pipeline::load(&args.pipeline)?;
+        let tokens = Arc::new(Tokens::load(&args.agents)?);
+        let pace = Pace { step: args.step, lead_prior: args.lead, retrain: args.retrain };
+        let state = State::new(pipeline, pace)?;
+        let orchestrator = orchestrator(&args.orchestrator, &state)?;
+        let history = History::open(&args.store)?;
+        let mut registry = Registry::default();
+        let metrics = Metrics::register(&mut registry);
+        history.register(&mut registry);
+        let (live, received) = mpsc::channel(RECEIVED);
+        let ingest = Ingest::new(tokens, history.clone(), live, &mut registry);
+        let health = Health::new(&["history", "live", "orchestrator", "planner"], Timestamp::now());
+        let (events, _) = broadcast::channel(EVENTS);
+        let shared = Shared { state: Mutex::new(state), history, health, events, metrics, registry };
+        Ok(Self {
+            shared: Arc::new(shared),
+            orchestrator,
+            ingest,
+            received,
+            listen: args.listen,
+            address_file: args.address_file,
+            exit_with_stdin: args.exit_with_stdin,
+        })
+    }
+
+    /// Runs until `shutdown`, or until a part that it cannot do without ends.
+    pub(crate) async fn run(self, shutdown: impl Future<Output = ()>) -> anyhow::Result<()> {
+        let listener = TcpListener::bind(self.listen).await;
+        let listener = listener.with_context(|| format!("--listen {}: cannot listen there", self.listen))?;
+        let address = listener.local_addr().context("the listener has no address")?;
+        tracing::info!(%address, "listening");
+        if let Some(path) = &self.address_file {
+            write_whole(path, &address.to_string())?;
+        }
+        let stop = CancellationToken::new();
+        let mut tasks = JoinSet::new();
+        let routes = api::router(self.shared.clone()).merge(ingest::router(self.ingest));
+        tasks.spawn(serve(listener, routes, stop.clone()));
+        // Agents are answered while the live state is rebuilt: what they send is durable, and waits in the channel.
+        rebuild::rebuild(&self.shared).await?;
+        tasks.spawn(receive(self.shared.clone(), self.received, stop.clone()));
+        tasks.spawn(tick::run(self.shared.clone(), self.orchestrator, stop.clone()));
+
+        let stdin = self.exit_with_stdin;
+        let ended = tokio::select! {
+            () = shutdown => None,
+            () = stdin_closed(), if stdin => None,
+            ended = tasks.join_next() => ended,
+        };
+        stop.cancel();
+        let rest = async { while tasks.join_next().await.is_some() {} };
+        let _ = tokio::time::timeout(GRACE, rest).await;
+        let history = self.shared.history.clone();
+        tokio::task::spawn_blocking(move || history.close()).await.context("closing the history")?;
+        match ended {
+            None => Ok(()),
+            Some(ended) => {
+                ended.context("a task panicked")?.and_then(|()| anyhow::bail!("a task ended before its time"))
+            }
+        }
+    }
+}
+
+fn orchestrator(target: &Target, state: &State) -> anyhow::Result<Box<dyn Orchestrator>> {
+    let ids = state.components.iter().map(|component| component.id.clone());
+    Ok(match target {
+        Target::Local(url) => Box::new(Local::new(url, ids)?),
+        Target::DryRun => {
+            let declared = state.components.iter().map(|component| {
+                let allocation = component.declared();
+                (component.id.clone(), Observed { allocation, ready: allocation.replicas })
+            });
+            Box::new(DryRun::declared(declared.collect()))
+        }
+    })
+}
+
+async fn serve(listener: TcpListener, routes: axum::Router, stop: CancellationToken) -> anyhow::Result<()> {
+    axum::serve(listener, routes).with_graceful_shutdown(stop.cancelled_owned()).await.context("the HTTP server failed")
+}
+
+/// Frames that are durable go into the live state.
+async fn receive(
+    shared: Arc<Shared>,
+    mut received: mpsc::Receiver<Received>,
+    stop: CancellationToken,
+) -> anyhow::Result<()> {
+    loop {
+        let next = tokio::select! {
+            () = stop.cancelled() => return Ok(()),
+            next = received.recv() => next,
+        };
+        let Some(Received { pod, frames }) = next else { return Ok(()) };
+        let mut state = shared.state();
+        for frame in frames {
+            state.receive(&pod.component, &pod.uid, frame.boot, &frame.content);
+        }
+    }
+}
+
+/// Logs to standard error; `FOREBAY_LOG` filters as usual.
+pub(crate) fn telemetry() {
+    let filter = tracing_subscriber::EnvFilter::try_from_env("FOREBAY_LOG")
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
+    let _ = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).try_init();
+}
+
+/// SIGTERM or SIGINT.
+pub(crate) async fn shutdown_signal() {
+    use tokio::signal::unix::{SignalKind, signal};
+    let (Ok(mut terminate), Ok(mut interrupt)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
+    else {
+        return std::future::pending().await;
+    };
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+}
+
+async fn stdin_closed() {
+    use tokio::io::AsyncReadExt;
+    let mut stdin = tokio::io::stdin();
+    let mut buffer = [0; 64];
+    while !matches!(stdin.read(&mut buffer).await, Ok(0) | Err(_)) {}
+}
+
+/// A reader sees the whole file or none.
+fn write_whole(path: &Path, text: &str) -> anyhow::Result<()> {
+    let new = path.with_extension("new");
+    std::fs::write(&new, text)
+        .and_then(|()| std::fs::rename(&new, path))
+        .with_context(|| format!("cannot write {}", path.display()))
+}
+
+/// Sets a part's health.
+pub(crate) fn set_health(shared: &Shared, part: &'static str, outcome: Result<(), String>) {
+    let (state, detail) = match outcome {
+        Ok(()) => (health::State::Ok, String::new()),
+        Err(detail) => (health::State::Degraded, detail),
+    };
+    shared.health.set(part, state, detail, Timestamp::now());
+}

@@ -1,0 +1,571 @@
+//! A component's history as rows of one step each: what models learn from and forecast on.
+//!
+//! ```text
+//! frames of all pods ─► Series: rows on a fixed grid ─► Dataset: channels and targets, a row a step
+//! ```
+//!
+//! Rows are found by the data's own time, so late and out-of-order frames land where they belong. A row at `t` holds
+//! nothing later than `t`'s end: there is no look-ahead.
+
+use std::collections::{HashMap, VecDeque};
+use std::time::Duration;
+
+use forebay_shared::{BatchArrival, BatchProgress, BootId, Content, ResourceSample, Timestamp};
+
+use crate::cost::{Cost, CostModel};
+use crate::forecast::Resource;
+
+/// Rows kept in memory: a day of 15 s steps, about 1 MB a component.
+pub const RETAINED_ROWS: usize = 5760;
+/// Batches followed from arrival to end, a component; beyond it the oldest is forgotten. About 100 bytes each.
+const OPEN_BATCHES: usize = 65_536;
+/// Closed rows that the cost model waits for the news of batches that ran in them.
+const SETTLE_ROWS: u64 = 4;
+/// A row is censored when more than this share of its CFS periods was throttled: demand was at least the usage.
+const CENSORED_SHARE: f64 = 0.05;
+
+/// What happened to a component in one step.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Row {
+    /// Pod-milliseconds that samples cover.
+    covered_ms: f64,
+    cpu_us: f64,
+    /// Integral over time, byte-milliseconds.
+    memory_byte_ms: Option<f64>,
+    io_bytes: Option<f64>,
+    periods: f64,
+    throttled_periods: f64,
+    /// Batches that arrived.
+    pub arrivals: f64,
+    /// Bytes of them.
+    pub arrived_bytes: f64,
+    /// MiB x score of them.
+    pub arrived_weight: f64,
+    /// Batches served, each by the share of its service time in the row.
+    served: f64,
+    served_weight: f64,
+    /// Batches waiting at the last sample.
+    pub waiting: Option<f64>,
+    /// Wait of the oldest of them, seconds.
+    pub oldest_wait: Option<f64>,
+    in_service: Option<f64>,
+    /// The taps spoke: arrivals are known, even where they are none.
+    tapped: bool,
+}
+
+impl Row {
+    /// CPU used, cores; `None` where no sample tells.
+    pub fn usage(&self, step_ms: u64) -> Option<f64> {
+        let covered = self.covered(step_ms)?;
+        Some(self.cpu_us / 1000.0 / covered)
+    }
+
+    /// Memory, bytes, summed over pods.
+    pub fn memory(&self, step_ms: u64) -> Option<f64> {
+        Some(self.memory_byte_ms? / self.covered(step_ms)?)
+    }
+
+    /// Bytes read and written a second.
+    pub fn io(&self, step_ms: u64) -> Option<f64> {
+        Some(self.io_bytes? / self.covered(step_ms)? * 1000.0)
+    }
+
+    /// Batches arriving a second; `None` where no tap tells.
+    pub fn arrival_rate(&self, step_ms: u64) -> Option<f64> {
+        self.tapped.then(|| self.arrivals / step_ms as f64 * 1000.0)
+    }
+
+    /// Usage is a lower bound of demand here: CPU was throttled, or batches had to wait.
+    pub fn censored(&self) -> bool {
+        self.throttled_periods > CENSORED_SHARE * self.periods.max(1.0) || self.waiting.is_some_and(|w| w > 0.0)
+    }
+
+    /// What the rates are over: the step, or the part of it that is covered where that is less.
+    fn covered(&self, step_ms: u64) -> Option<f64> {
+        (self.covered_ms > 0.0).then(|| self.covered_ms.min(step_ms as f64))
+    }
+}
+
+type BatchKey = (String, BootId, u64);
+
+struct OpenBatch {
+    weight: f64,
+    arrived_at: Timestamp,
+}
+
+/// The rows of a component.
+pub struct Series {
+    step_ms: u64,
+    /// Index of the first row: rows start at `index x step`.
+    first: u64,
+    rows: VecDeque<Row>,
+    open: HashMap<BatchKey, OpenBatch>,
+    order: VecDeque<BatchKey>,
+    cost_model: CostModel,
+    cost: Option<Cost>,
+    /// The next row that the cost model learns from.
+    learned: u64,
+    /// The newest sample's time and backlog, by pod.
+    pods: HashMap<String, ResourceSample>,
+    heard_at: Option<Timestamp>,
+    sampling: Option<String>,
+}
+
+impl Series {
+    /// No rows yet.
+    pub fn new(step: Duration) -> Self {
+        Self {
+            step_ms: (step.as_millis() as u64).max(1),
+            first: 0,
+            rows: VecDeque::new(),
+            open: HashMap::new(),
+            order: VecDeque::new(),
+            cost_model: CostModel::default(),
+            cost: None,
+            learned: 0,
+            pods: HashMap::new(),
+            heard_at: None,
+            sampling: None,
+        }
+    }
+
+    /// Length of a step, ms.
+    pub fn step_ms(&self) -> u64 {
+        self.step_ms
+    }
+
+    /// When a pod's news last came in, by the newest sample's own time.
+    pub fn heard_at(&self) -> Option<Timestamp> {
+        self.heard_at
+    }
+
+    /// How the agents sample.
+    pub fn sampling(&self) -> Option<&str> {
+        self.sampling.as_deref()
+    }
+
+    /// What the fit of costs says; `None` before it has seen enough.
+    pub fn cost(&self) -> Option<Cost> {
+        self.cost
+    }
+
+    /// The step that `at` lies in.
+    pub fn index(&self, at: Timestamp) -> u64 {
+        at.0 / self.step_ms
+    }
+
+    /// The row of a step.
+    pub fn row(&self, index: u64) -> Option<&Row> {
+        self.rows.get(usize::try_from(index.checked_sub(self.first)?).ok()?)
+    }
+
+    /// Indices of the first row and of the one after the last.
+    pub fn extent(&self) -> std::ops::Range<u64> {
+        self.first..self.first + self.rows.len() as u64
+    }
+
+    /// CPU work that arrived in a step, cores. From the batches that arrived and their cost where taps tell, which
+    /// throttling and waiting cannot hide; else from usage.
+    pub fn demand(&self, index: u64) -> Option<f64> {
+        let row = self.row(index)?;
+        match self.cost {
+            Some(cost) if row.tapped => {
+                let work = cost.of(row.arrivals, row.arrived_weight);
+                Some(cost.base + work / self.step_ms as f64 * 1000.0)
+            }
+            _ => row.usage(self.step_ms),
+        }
+    }
+
+    /// A resource's fact in a step.
+    pub fn fact(&self, resource: Resource, index: u64) -> Option<f64> {
+        let row = self.row(index)?;
+        match resource {
+            Resource::Cpu => self.demand(index),
+            Resource::Memory => row.memory(self.step_ms),
+            Resource::Io => row.io(self.step_ms),
+            Resource::Arrivals => row.arrival_rate(self.step_ms),
+        }
+    }
+
+    /// CPU-seconds of the batches that wait, and batches in service; from the newest sample of each pod heard of
+    /// since `since`.
+    pub fn backlog(&self, since: Timestamp) -> Option<Waiting> {
+        let mut total: Option<Waiting> = None;
+        for sample in self.pods.values().filter(|sample| sample.at >= since) {
+            if let Some(backlog) = sample.backlog {
+                let total = total.get_or_insert_default();
+                total.batches += backlog.waiting;
+                total.bytes += backlog.waiting_bytes;
+                total.in_service += backlog.in_service;
+                total.oldest = total.oldest.max(Duration::from_millis(backlog.oldest_wait_ms));
+            }
+        }
+        total
+    }
+
+    /// CPU-seconds that `waiting` will take, by the fit of costs and the mean score of late.
+    pub fn work_of(&self, waiting: &Waiting) -> f64 {
+        let (bytes, weight) = self
+            .rows
+            .iter()
+            .rev()
+            .take(40)
+            .fold((0.0, 0.0), |(b, w), row| (b + row.arrived_bytes, w + row.arrived_weight));
+        let per_byte = if bytes > 0.0 { weight / bytes } else { 1.0 / f64::from(1 << 20) };
+        self.cost.map_or(0.0, |cost| cost.of(waiting.batches as f64, waiting.bytes as f64 * per_byte))
+    }
+
+    /// Mean CPU-seconds of a batch of late; `None` where nothing tells.
+    pub fn service_seconds(&self) -> Option<f64> {
+        let cost = self.cost?;
+        let (batches, weight) =
+            self.rows.iter().rev().take(40).fold((0.0, 0.0), |(b, w), row| (b + row.arrivals, w + row.arrived_weight));
+        (batches > 0.0).then(|| cost.of(batches, weight) / batches)
+    }
+
+    /// Takes in what a pod has sent.
+    pub fn observe(&mut self, pod: &str, boot: BootId, content: &Content) {
+        for sample in &content.samples {
+            self.sample(pod, sample);
+        }
+        for arrival in &content.arrivals {
+            self.arrival((pod.to_owned(), boot, arrival.batch_id), arrival);
+        }
+        for progress in &content.progress {
+            self.progress(&(pod.to_owned(), boot, progress.batch_id), progress);
+        }
+        self.sampling = Some(content.sampling.clone());
+    }
+
+    /// Lets the cost model learn from the rows that have settled by `now`.
+    pub fn settle(&mut self, now: Timestamp) {
+        let until = self.index(now).saturating_sub(SETTLE_ROWS).min(self.extent().end);
+        self.learned = self.learned.max(self.first);
+        while self.learned < until {
+            if let Some(row) = self.row(self.learned).copied()
+                && let (Some(usage), true) = (row.usage(self.step_ms), row.tapped)
+            {
+                let seconds = self.step_ms as f64 / 1000.0;
+                self.cost_model.learn(seconds, row.served, row.served_weight, usage * seconds);
+            }
+            self.learned += 1;
+        }
+        self.cost = self.cost_model.fit();
+    }
+
+    fn sample(&mut self, pod: &str, sample: &ResourceSample) {
+        let end = sample.at.0 as f64;
+        let length = f64::from(sample.interval_ms.max(1));
+        let io = match (sample.io_read_bytes, sample.io_write_bytes) {
+            (None, None) => None,
+            (read, write) => Some((read.unwrap_or(0) + write.unwrap_or(0)) as f64),
+        };
+        let memory = sample.memory_working_set.or(sample.memory);
+        self.spread(end - length, end, |row, share| {
+            if let Some(cpu) = sample.cpu_us {
+                row.covered_ms += share * length;
+                row.cpu_us += share * cpu as f64;
+            }
+            if let Some(memory) = memory {
+                *row.memory_byte_ms.get_or_insert(0.0) += share * length * memory.0 as f64;
+            }
+            if let Some(io) = io {
+                *row.io_bytes.get_or_insert(0.0) += share * io;
+            }
+            row.periods += share * sample.cpu_periods.unwrap_or(0) as f64;
+            row.throttled_periods += share * sample.cpu_throttled_periods.unwrap_or(0) as f64;
+            row.tapped |= sample.backlog.is_some();
+        });
+        if let (Some(backlog), Some(row)) = (sample.backlog, self.row_mut(self.index(sample.at))) {
+            row.waiting = Some(backlog.waiting as f64);
+            row.oldest_wait = Some(backlog.oldest_wait_ms as f64 / 1000.0);
+            row.in_service = Some(backlog.in_service as f64);
+        }
+        if self.pods.get(pod).is_none_or(|newest| newest.at < sample.at) {
+            self.pods.retain(|_, known| sample.at.since(known.at) < Duration::from_secs(3600));
+            self.pods.insert(pod.to_owned(), sample.clone());
+        }
+        self.heard_at = self.heard_at.max(Some(sample.at));
+    }
+
+    fn arrival(&mut self, key: BatchKey, arrival: &BatchArrival) {
+        let bytes = arrival.characteristics.data_volume.bytes as f64;
+        let score = arrival.characteristics.data_complexity.score;
+        let score = if score.is_finite() { score.clamp(0.0, 1e6) } else { 1.0 };
+        let weight = bytes / f64::from(1 << 20) * score;
+        if let Some(row) = self.row_mut(self.index(arrival.arrived_at)) {
+            row.arrivals += 1.0;
+            row.arrived_bytes += bytes;
+            row.arrived_weight += weight;
+            row.tapped = true;
+        }
+        if self.open.len() >= OPEN_BATCHES
+            && let Some(oldest) = self.order.pop_front()
+        {
+            self.open.remove(&oldest);
+        }
+        self.order.push_back(key.clone());
+        self.open.insert(key, OpenBatch { weight, arrived_at: arrival.arrived_at });
+    }
+
+    fn progress(&mut self, key: &BatchKey, progress: &BatchProgress) {
+        let Some(finished) = progress.finished_at else { return };
+        let Some(batch) = self.open.remove(key) else { return };
+        let started = progress.started_at.unwrap_or(batch.arrived_at);
+        while self.order.front().is_some_and(|key| !self.open.contains_key(key)) {
+            self.order.pop_front();
+        }
+        let (from, to) = (started.0 as f64, finished.0.max(started.0 + 1) as f64);
+        self.spread(from, to, |row, share| {
+            row.served += share;
+            row.served_weight += share * batch.weight;
+        });
+    }
+
+    /// Calls `add` for each row that `from..to` (ms) lies in, with the share of the time that it has of it.
+    fn spread(&mut self, from: f64, to: f64, mut add: impl FnMut(&mut Row, f64)) {
+        let step = self.step_ms as f64;
+        let (first, last) = ((from.max(0.0) / step) as u64, ((to - 1e-3).max(0.0) / step) as u64);
+        // A stretch longer than what is kept can only be an error of its sender.
+        if last.saturating_sub(first) > RETAINED_ROWS as u64 {
+            return;
+        }
+        for index in first..=last {
+            let start = index as f64 * step;
+            let share = ((start + step).min(to) - start.max(from)).max(0.0) / (to - from);
+            if let Some(row) = self.row_mut(index) {
+                add(row, share);
+            }
+        }
+    }
+
+    /// The row of a step, made if need be; `None` for a step older than what is kept.
+    fn row_mut(&mut self, index: u64) -> Option<&mut Row> {
+        if self.rows.is_empty() {
+            self.first = index;
+        }
+        let end = self.first + self.rows.len() as u64;
+        if index.saturating_add(RETAINED_ROWS as u64) < end {
+            return None;
+        }
+        while index < self.first {
+            self.first -= 1;
+            self.rows.push_front(Row::default());
+        }
+        if index >= self.first + 2 * RETAINED_ROWS as u64 {
+            self.rows.clear();
+            self.first = index;
+        }
+        while index >= self.first + self.rows.len() as u64 {
+            self.rows.push_back(Row::default());
+        }
+        while self.rows.len() > RETAINED_ROWS {
+            self.rows.pop_front();
+            self.first += 1;
+        }
+        let at = usize::try_from(index.checked_sub(self.first)?).ok()?;
+        self.rows.get_mut(at)
+    }
+}
+
+/// What waits in front of a component, over its pods.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Waiting {
+    /// Batches arrived and not started.
+    pub batches: u64,
+    /// Bytes of them.
+    pub bytes: u64,
+    /// Batches started and not finished.
+    pub in_service: u64,
+    /// The longest wait.
+    pub oldest: Duration,
+}
+
+/// Channels of a model's input, a row a step.
+pub const CHANNELS: usize = 9;
+
+/// The channels that tell the time of day.
+pub const CALENDAR: std::ops::Range<usize> = 7..9;
+
+/// Rows for a model: inputs and targets, gaps filled in the inputs (last known) and NaN in the targets.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Dataset {
+    /// Index of the first row's step.
+    pub first: u64,
+    /// Length of a step, ms.
+    pub step_ms: u64,
+    /// The four targets as known, weight a second, upstream's weight a second, upstream's batches on their way, and
+    /// the time of day as sine and cosine.
+    pub inputs: Vec<[f32; CHANNELS]>,
+    /// By [`Resource::ALL`]; NaN where there is no fact.
+    pub targets: Vec<[f32; Resource::ALL.len()]>,
+}
+
+impl Dataset {
+    /// Rows `range` of a component, with those of the components upstream of it.
+    pub fn build(series: &Series, upstream: &[&Series], range: std::ops::Range<u64>) -> Self {
+        let mut known = [0.0_f32; CHANNELS];
+        let mut out = Self { first: range.start, step_ms: series.step_ms, ..Self::default() };
+        for index in range {
+            let targets = Resource::ALL.map(|resource| series.fact(resource, index).map_or(f32::NAN, |v| v as f32));
+            let row = Self::inputs_of(series, upstream, index, &targets);
+            for (known, now) in known.iter_mut().zip(row) {
+                if now.is_finite() {
+                    *known = now;
+                }
+            }
+            out.inputs.push(known);
+            out.targets.push(targets);
+        }
+        out
+    }
+
+    fn inputs_of(series: &Series, upstream: &[&Series], index: u64, targets: &[f32; 4]) -> [f32; CHANNELS] {
+        let per_second = 1000.0 / series.step_ms as f64;
+        let weight = series.row(index).map(|row| row.arrived_weight * per_second);
+        let (mut upstream_weight, mut on_the_way) = (0.0, 0.0);
+        for row in upstream.iter().filter_map(|series| series.row(index)) {
+            upstream_weight += row.arrived_weight * per_second;
+            on_the_way += row.waiting.unwrap_or(0.0) + row.in_service.unwrap_or(0.0);
+        }
+        let day = (index * series.step_ms) as f64 / 86_400_000.0 * std::f64::consts::TAU;
+        let [cpu, memory, io, arrivals] = *targets;
+        let weight = weight.map_or(f32::NAN, |w| w as f32);
+        let (sine, cosine) = day.sin_cos();
+        [cpu, memory, io, arrivals, weight, upstream_weight as f32, on_the_way as f32, sine as f32, cosine as f32]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use forebay_shared::{
+        Backlog, Bytes, Compression, DataCharacteristics, DataComplexity, DataType, DataVolume, Outcome,
+    };
+
+    const STEP: Duration = Duration::from_secs(10);
+
+    fn sample(at_ms: u64, interval_ms: u32, cpu_us: u64) -> ResourceSample {
+        ResourceSample {
+            at: Timestamp(at_ms),
+            interval_ms,
+            cpu_us: Some(cpu_us),
+            memory: Some(Bytes(1000)),
+            backlog: Some(Backlog::default()),
+            ..ResourceSample::default()
+        }
+    }
+
+    fn arrival(batch_id: u64, at_ms: u64, mib: u64) -> BatchArrival {
+        BatchArrival {
+            batch_id,
+            arrived_at: Timestamp(at_ms),
+            characteristics: DataCharacteristics {
+                data_volume: DataVolume { bytes: mib << 20, ..DataVolume::default() },
+                data_complexity: DataComplexity { score: 1.0, ..DataComplexity::default() },
+                data_type: DataType::Json,
+                compression: Compression::None,
+                estimated: false,
+            },
+        }
+    }
+
+    fn finished(batch_id: u64, from: u64, to: u64) -> BatchProgress {
+        BatchProgress {
+            batch_id,
+            started_at: Some(Timestamp(from)),
+            finished_at: Some(Timestamp(to)),
+            outcome: Outcome::Ok,
+        }
+    }
+
+    fn samples(samples: Vec<ResourceSample>) -> Content {
+        Content { samples, ..Content::default() }
+    }
+
+    #[test]
+    fn a_sample_across_two_steps_counts_in_both_by_its_share() {
+        let mut series = Series::new(STEP);
+        series.observe(
+            "a",
+            BootId(1),
+            &samples(vec![sample(10_000, 10_000, 1_000_000), sample(22_000, 12_000, 6_000_000)]),
+        );
+        assert_eq!(series.row(0).unwrap().usage(10_000), Some(0.1));
+        assert_eq!(series.row(1).unwrap().usage(10_000), Some(0.5));
+        // Two seconds of the third step are known: its rate is over those.
+        assert_eq!(series.row(2).unwrap().usage(10_000), Some(0.5));
+        assert_eq!(series.row(1).unwrap().memory(10_000), Some(1000.0));
+        assert_eq!(series.row(1).unwrap().io(10_000), None, "what no sample told is absent, not zero");
+    }
+
+    #[test]
+    fn usage_and_memory_add_over_pods_and_order_does_not_matter() {
+        let a = samples(vec![sample(10_000, 10_000, 1_000_000), sample(20_000, 10_000, 2_000_000)]);
+        let b = samples(vec![sample(20_000, 10_000, 3_000_000)]);
+        let (mut one, mut other) = (Series::new(STEP), Series::new(STEP));
+        one.observe("a", BootId(1), &a);
+        one.observe("b", BootId(2), &b);
+        other.observe("b", BootId(2), &b);
+        other.observe("a", BootId(1), &a);
+        for series in [one, other] {
+            assert_eq!(series.row(1).unwrap().usage(10_000), Some(0.5));
+            assert_eq!(series.row(1).unwrap().memory(10_000), Some(2000.0));
+            assert_eq!(series.row(0).unwrap().usage(10_000), Some(0.1));
+        }
+    }
+
+    /// A component of 0.5 CPU-seconds a MiB, whose batches wait: usage lags, demand must not.
+    fn worked(rows: u64) -> Series {
+        let mut series = Series::new(STEP);
+        for row in 0..rows {
+            let start = row * 10_000;
+            let mib = 1 + row % 4;
+            let content = Content {
+                samples: vec![sample(start + 10_000, 10_000, mib * 500_000)],
+                arrivals: vec![arrival(row, start, mib)],
+                progress: vec![finished(row, start, start + 8000)],
+                ..Content::default()
+            };
+            series.observe("a", BootId(1), &content);
+        }
+        series.settle(Timestamp(rows * 10_000));
+        series
+    }
+
+    #[test]
+    fn demand_is_the_work_that_arrived_even_where_none_was_done() {
+        let mut series = worked(40);
+        let cost = series.cost().unwrap();
+        assert!((cost.of(1.0, 3.0) - 1.5).abs() < 0.05, "{cost:?}");
+        // A stall: eight MiB arrive, no CPU is used.
+        let stall = Content {
+            samples: vec![sample(410_000, 10_000, 0)],
+            arrivals: vec![arrival(100, 401_000, 8)],
+            ..Content::default()
+        };
+        series.observe("a", BootId(1), &stall);
+        assert_eq!(series.row(40).unwrap().usage(10_000), Some(0.0));
+        assert!((series.demand(40).unwrap() - 0.4).abs() < 0.02, "{:?}", series.demand(40));
+    }
+
+    #[test]
+    fn a_dataset_fills_gaps_in_inputs_but_never_in_targets() {
+        let mut series = worked(40);
+        series.observe("a", BootId(1), &samples(vec![sample(430_000, 10_000, 500_000)]));
+        let data = Dataset::build(&series, &[], 38..43);
+        assert!(data.targets[2][0].is_nan() && data.targets[3][0].is_nan());
+        assert_eq!(data.inputs[2][0], data.inputs[1][0]);
+        assert!(data.inputs.iter().flatten().all(|value| value.is_finite()));
+    }
+
+    #[test]
+    fn memory_is_bounded_however_wild_the_times_are() {
+        let mut series = Series::new(STEP);
+        for at in [5, u64::MAX / 2, 7, 1 << 50, u64::MAX - 1] {
+            series.observe("a", BootId(1), &samples(vec![sample(at, u32::MAX, 1)]));
+        }
+        assert!(series.rows.len() <= RETAINED_ROWS);
+    }
+}

@@ -1,0 +1,128 @@
+-- The history: one SQLite file, schema version 1. Times are milliseconds since the Unix epoch.
+-- To look into it while it is in use: sqlite3 -readonly FILE 'SELECT * FROM contents'
+
+-- Components, by namespace/kind.group/name/container.
+CREATE TABLE components (
+    id         INTEGER PRIMARY KEY,
+    key        TEXT NOT NULL UNIQUE,
+    -- The longest time between start_ms and end_ms of one of its blocks: how far before a range a block that
+    -- reaches into the range can start.
+    longest_ms INTEGER NOT NULL DEFAULT 0
+) STRICT;
+
+-- Pods, the replicas of components: a pod of the same name that comes later has another uid.
+CREATE TABLE pods (
+    id           INTEGER PRIMARY KEY,
+    component_id INTEGER NOT NULL REFERENCES components,
+    uid          TEXT NOT NULL,
+    name         TEXT NOT NULL,
+    UNIQUE (component_id, uid)
+) STRICT;
+
+-- The frame that is expected next of each run of an agent: a lower sequence has been taken before. Moves in the
+-- transaction that stores the frames, so a frame counts once however often it is sent.
+CREATE TABLE watermarks (
+    pod_id        INTEGER NOT NULL REFERENCES pods,
+    boot          BLOB NOT NULL,
+    next_sequence INTEGER NOT NULL,
+    PRIMARY KEY (pod_id, boot)
+) STRICT, WITHOUT ROWID;
+
+-- Append-only: what one frame held of one kind. start_ms and end_ms are the earliest and the latest event of the
+-- whole frame, so that the blocks of a frame lie side by side in the index.
+CREATE TABLE blocks (
+    id           INTEGER PRIMARY KEY,
+    component_id INTEGER NOT NULL REFERENCES components,
+    start_ms     INTEGER NOT NULL,
+    end_ms       INTEGER NOT NULL,
+    pod_id       INTEGER NOT NULL REFERENCES pods,
+    boot         BLOB NOT NULL,
+    sequence     INTEGER NOT NULL,
+    kind         INTEGER NOT NULL CHECK (kind IN (0, 1, 2)), -- 0 arrivals, 1 progress, 2 samples
+    rows         INTEGER NOT NULL,
+    codec        INTEGER NOT NULL, -- 0 bincode, 1 bincode in an LZ4 block behind its length unpacked
+    crc32c       INTEGER NOT NULL, -- of the columns above from component_id on, little-endian, and data
+    data         BLOB NOT NULL
+) STRICT;
+-- Holds all that the extent of a component takes, too.
+CREATE INDEX blocks_by_time ON blocks (component_id, start_ms, pod_id, sequence, kind, end_ms, rows);
+
+-- Frames that never came: from_sequence up to, not including, to_sequence, the frame that came at at_ms.
+CREATE TABLE gaps (
+    component_id  INTEGER NOT NULL REFERENCES components,
+    pod_id        INTEGER NOT NULL REFERENCES pods,
+    boot          BLOB NOT NULL,
+    from_sequence INTEGER NOT NULL,
+    to_sequence   INTEGER NOT NULL,
+    at_ms         INTEGER NOT NULL
+) STRICT;
+CREATE INDEX gaps_by_time ON gaps (component_id, at_ms);
+
+-- Trained models, the newest few of each component; the active one makes the forecasts.
+CREATE TABLE models (
+    component_id  INTEGER NOT NULL REFERENCES components,
+    version       INTEGER NOT NULL,
+    kind          TEXT NOT NULL,
+    trained_at_ms INTEGER NOT NULL,
+    scores        TEXT NOT NULL, -- JSON
+    confidence    REAL NOT NULL,
+    active        INTEGER NOT NULL CHECK (active IN (0, 1)),
+    crc32c        INTEGER NOT NULL, -- of weights
+    weights       BLOB NOT NULL,
+    PRIMARY KEY (component_id, version)
+) STRICT;
+
+-- What the planner decided, and what became of it.
+CREATE TABLE decisions (
+    component_id INTEGER NOT NULL REFERENCES components,
+    at_ms        INTEGER NOT NULL,
+    body         TEXT NOT NULL, -- JSON
+    PRIMARY KEY (component_id, at_ms)
+) STRICT;
+
+-- What was forecast, to be scored against what came.
+CREATE TABLE forecasts (
+    component_id INTEGER NOT NULL REFERENCES components,
+    made_at_ms   INTEGER NOT NULL,
+    codec        INTEGER NOT NULL, -- as in blocks
+    crc32c       INTEGER NOT NULL, -- of data
+    data         BLOB NOT NULL,
+    PRIMARY KEY (component_id, made_at_ms)
+) STRICT;
+
+-- What there is of each component: a line a kind, with the bytes as stored and the times in UTC.
+CREATE VIEW contents (component, kind, rows, blocks, bytes, "from", "to") AS
+SELECT
+    components.key,
+    CASE blocks.kind WHEN 0 THEN 'arrivals' WHEN 1 THEN 'progress' ELSE 'samples' END,
+    sum(blocks.rows),
+    count(*),
+    sum(length(blocks.data)),
+    strftime('%Y-%m-%dT%H:%M:%fZ', min(blocks.start_ms) / 1000.0, 'unixepoch'),
+    strftime('%Y-%m-%dT%H:%M:%fZ', max(blocks.end_ms) / 1000.0, 'unixepoch')
+FROM blocks JOIN components ON components.id = blocks.component_id
+GROUP BY components.key, blocks.kind
+UNION ALL
+SELECT components.key, 'gaps', sum(gaps.to_sequence - gaps.from_sequence), count(*), NULL,
+    strftime('%Y-%m-%dT%H:%M:%fZ', min(gaps.at_ms) / 1000.0, 'unixepoch'),
+    strftime('%Y-%m-%dT%H:%M:%fZ', max(gaps.at_ms) / 1000.0, 'unixepoch')
+FROM gaps JOIN components ON components.id = gaps.component_id
+GROUP BY components.key
+UNION ALL
+SELECT components.key, 'models', count(*), count(*), sum(length(models.weights)),
+    strftime('%Y-%m-%dT%H:%M:%fZ', min(models.trained_at_ms) / 1000.0, 'unixepoch'),
+    strftime('%Y-%m-%dT%H:%M:%fZ', max(models.trained_at_ms) / 1000.0, 'unixepoch')
+FROM models JOIN components ON components.id = models.component_id
+GROUP BY components.key
+UNION ALL
+SELECT components.key, 'decisions', count(*), count(*), sum(length(decisions.body)),
+    strftime('%Y-%m-%dT%H:%M:%fZ', min(decisions.at_ms) / 1000.0, 'unixepoch'),
+    strftime('%Y-%m-%dT%H:%M:%fZ', max(decisions.at_ms) / 1000.0, 'unixepoch')
+FROM decisions JOIN components ON components.id = decisions.component_id
+GROUP BY components.key
+UNION ALL
+SELECT components.key, 'forecasts', count(*), count(*), sum(length(forecasts.data)),
+    strftime('%Y-%m-%dT%H:%M:%fZ', min(forecasts.made_at_ms) / 1000.0, 'unixepoch'),
+    strftime('%Y-%m-%dT%H:%M:%fZ', max(forecasts.made_at_ms) / 1000.0, 'unixepoch')
+FROM forecasts JOIN components ON components.id = forecasts.component_id
+GROUP BY components.key;

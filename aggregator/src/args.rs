@@ -22,7 +22,7 @@ enum Command {
     /// Takes in what agents send, forecasts, and scales.
     Serve(ServeArgs),
     /// Runs the whole system on this machine: no cluster and no root needed.
-    // Demo(demo::Args),
+    Demo(demo::Args),
     /// A worker of the demo.
     #[command(hide = true)]
     Worker(demo::worker::Args),
@@ -100,7 +100,7 @@ pub fn main() -> ExitCode {
         Command::Agent(args) => forebay_agent::main(args),
         Command::Worker(args) => exit(demo::worker::main(args)),
         Command::Serve(args) => block_on(async { app::App::build(args)?.run(app::shutdown_signal()).await }),
-        // Command::Demo(args) => block_on(demo::run(args)),
+        Command::Demo(args) => block_on(demo::run(args)),
     }
 }
 

@@ -5,7 +5,7 @@
 //!  401   408 413       400 413           503
 //! ```
 //!
-//! A request is taken whole or not at all, and what is acknowledged is durable. Memory is bounded by [`Budget`], not
+//! A request is taken whole or not at all, and what is acknowledged is durable. Memory is bounded by `Budget`, not
 //! by hope: a request that finds no room is told to come again. Once frames are on disk they reach the live state
 //! too, whether or not the agent still waits: sent again they would be duplicates.
 

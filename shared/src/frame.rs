@@ -36,8 +36,10 @@ pub const MAX_BODY: usize = 4 << 20;
 /// Bodies shorter than this are stored: LZ4 would not shrink them.
 const COMPRESS_FROM: usize = 128;
 
-const CONFIG: Configuration<LittleEndian, Varint, Limit<MAX_BODY>> =
-    bincode::config::standard().with_limit::<MAX_BODY>();
+/// The most memory that a body takes once decoded: a sample of absent values is 30 bytes in a body and 500 in memory.
+const MAX_DECODED: usize = 16 * MAX_BODY;
+const CONFIG: Configuration<LittleEndian, Varint, Limit<MAX_DECODED>> =
+    bincode::config::standard().with_limit::<MAX_DECODED>();
 
 /// Drawn at random when an agent starts: the frames of one run of it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -71,7 +73,7 @@ pub struct Frame {
     pub boot: BootId,
     /// Which frame of that run, from 0.
     pub sequence: u64,
-    /// The oldest frame of that run that the agent still had when it sent this one.
+    /// The oldest frame of that run that the agent still had when it encoded this one.
     pub first_retained: u64,
     /// What it carries.
     pub content: Content,
@@ -281,6 +283,16 @@ mod tests {
         let mut body = frame().encode().unwrap();
         body.extend(Frame::default().encode().unwrap());
         assert_eq!(Frame::decode_all(&body).unwrap(), vec![frame(), Frame::default()]);
+    }
+
+    #[test]
+    fn what_encodes_decodes_however_many_samples_it_holds() {
+        let samples = vec![frame().content.samples[0].clone(); 60_000];
+        let many = Frame { content: Content { samples, ..Content::default() }, ..Frame::default() };
+        assert_eq!(Frame::decode(&many.encode().unwrap()).unwrap().0, many);
+        let samples = vec![frame().content.samples[0].clone(); 600_000];
+        let too_many = Frame { content: Content { samples, ..Content::default() }, ..Frame::default() };
+        assert!(matches!(too_many.encode(), Err(FrameError::TooLong(_))));
     }
 
     #[test]

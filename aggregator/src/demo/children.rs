@@ -33,6 +33,8 @@ pub(super) struct Program {
     pub(super) args: Vec<String>,
     /// Where its stdout and stderr go.
     pub(super) log: PathBuf,
+    /// Where the number of its process is written to.
+    pub(super) pid_file: PathBuf,
 }
 
 /// A program that is kept running.
@@ -75,10 +77,17 @@ impl Supervised {
 async fn supervise(program: Program, notices: Notices, restarts: Arc<AtomicU64>, stop: CancellationToken) {
     loop {
         let ended = match program.spawn() {
-            Ok(mut child) => tokio::select! {
-                status = child.wait() => status.map_or_else(|error| error.to_string(), |status| status.to_string()),
-                () = stop.cancelled() => return end(child).await,
-            },
+            Ok(mut child) => {
+                // Waiting for a child would close its stdin, which tells it to go.
+                let stdin = child.stdin.take();
+                tokio::select! {
+                    status = child.wait() => status.map_or_else(|error| error.to_string(), |status| status.to_string()),
+                    () = stop.cancelled() => {
+                        drop(stdin);
+                        return end(child).await;
+                    }
+                }
+            }
             Err(error) => format!("{} cannot be started: {error}", program.binary.display()),
         };
         restarts.fetch_add(1, Ordering::Relaxed);
@@ -91,7 +100,6 @@ async fn supervise(program: Program, notices: Notices, restarts: Arc<AtomicU64>,
 }
 
 async fn end(mut child: Child) {
-    drop(child.stdin.take());
     if timeout(GRACE, child.wait()).await.is_err() {
         child.kill().await.ok();
     }
@@ -101,13 +109,15 @@ impl Program {
     /// In a process group of its own, so that Ctrl-C reaches only the demo.
     fn spawn(&self) -> io::Result<Child> {
         let log = OpenOptions::new().create(true).append(true).open(&self.log)?;
-        Command::new(&self.binary)
+        let child = Command::new(&self.binary)
             .args(&self.args)
             .stdin(Stdio::piped())
             .stdout(log.try_clone()?)
             .stderr(log)
             .process_group(0)
             .kill_on_drop(true)
-            .spawn()
+            .spawn()?;
+        fs::write(&self.pid_file, child.id().unwrap_or_default().to_string())?;
+        Ok(child)
     }
 }

@@ -21,7 +21,7 @@ use std::time::Duration;
 use forebay_shared::Millicores;
 use serde::{Deserialize, Serialize};
 
-pub(super) use self::accounts::{Accounts, AllocationChange, Shared, Snapshot};
+pub(super) use self::accounts::{Accounts, AllocationChange, Snapshot};
 pub(super) use self::api::serve;
 pub(super) use self::component::{Component, Event, Output, Parts};
 pub(super) use self::pool::WorkerId;

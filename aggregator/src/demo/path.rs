@@ -48,7 +48,7 @@ impl Hop {
         // Neither is closed before the demo's end.
         let Ok(room) = self.room.clone().acquire_many_owned(size).await else { return };
         let crc = crc32c::crc32c(&bytes);
-        let batch = Batch { number, bytes: Arc::new(bytes), crc, put_at, observed_as: None, room: Some(room) };
+        let batch = Batch { number, bytes: Arc::new(bytes), crc, put_at, observed_as: None, _room: Some(room) };
         self.entrance.send(batch).await.ok();
     }
 }

@@ -20,7 +20,7 @@ pub(super) struct Batch {
     /// The agent's id for it, if the agent has looked into it.
     pub(super) observed_as: Option<String>,
     /// Its room in the queue's bound on bytes; given back when the component is done with it.
-    pub(super) room: Option<OwnedSemaphorePermit>,
+    pub(super) _room: Option<OwnedSemaphorePermit>,
 }
 
 /// Batches that wait, oldest first.
@@ -59,7 +59,7 @@ mod tests {
     use super::*;
 
     fn batch(number: u64, put_at: Instant) -> Batch {
-        Batch { number, bytes: Arc::default(), crc: 0, put_at, observed_as: None, room: None }
+        Batch { number, bytes: Arc::default(), crc: 0, put_at, observed_as: None, _room: None }
     }
 
     #[test]

@@ -61,7 +61,8 @@ impl Recorder {
 async fn observe(State(recorder): State<Recorder>, headers: HeaderMap, body: Bytes) -> Result<Json<Accepted>, Problem> {
     let token = headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok()?.strip_prefix("Bearer "));
     let component = token.and_then(|token| recorder.0.tokens.get(token).copied());
-    let component = component.ok_or_else(|| Problem::new(StatusCode::UNAUTHORIZED, "expected the token of an agent"))?;
+    let component =
+        component.ok_or_else(|| Problem::new(StatusCode::UNAUTHORIZED, "expected the token of an agent"))?;
     let mut kept = recorder.0.kept.lock().unwrap_or_else(PoisonError::into_inner);
     let mut answer = Accepted { accepted: 0, duplicates: 0 };
     let mut rest = &body[..];

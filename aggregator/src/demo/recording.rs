@@ -18,6 +18,8 @@ use super::worker::Stage;
 
 const MAGIC: &[u8] = b"FBAYREC1";
 const ENTRY_HEADER: usize = 9;
+/// Frames that are joined to one.
+const JOINED: usize = 32;
 
 /// The recording that the demo trains on; `README.md` tells how it was made.
 const HISTORY: &[u8] = include_bytes!("history.frames");
@@ -67,6 +69,26 @@ impl Recording {
     /// If it is damaged.
     pub(super) fn committed() -> anyhow::Result<Self> {
         Self::read(HISTORY).context("history.frames")
+    }
+
+    /// Joins each component's frames to longer ones, which take a fraction of the room: agents tell of batches at once,
+    /// and so send many short ones. What they tell, and its order, stays the same.
+    ///
+    /// # Errors
+    /// If a frame does not decode.
+    pub(super) fn joined(header: Header, frames: &[(u8, Vec<u8>)]) -> anyhow::Result<Self> {
+        let mut joined = Vec::new();
+        for component in 0..Stage::ALL.len() as u8 {
+            let of_component = frames.iter().filter(|(of, _)| *of == component);
+            let mut decoded = Vec::new();
+            for (_, bytes) in of_component {
+                decoded.push(Frame::decode(bytes)?.0);
+            }
+            for (frame, sequence) in decoded.chunks(JOINED).filter_map(join).zip(0..) {
+                joined.push((component, Frame { sequence, first_retained: 0, ..frame }.encode()?));
+            }
+        }
+        Ok(Self { header, frames: joined })
     }
 
     /// As a file.
@@ -119,7 +141,13 @@ impl Recording {
     ///
     /// # Errors
     /// If a frame does not decode.
-    pub(super) fn retimed(&self, stage: Stage, now: Timestamp, speed: f64, boot: BootId) -> anyhow::Result<Vec<Vec<u8>>> {
+    pub(super) fn retimed(
+        &self,
+        stage: Stage,
+        now: Timestamp,
+        speed: f64,
+        boot: BootId,
+    ) -> anyhow::Result<Vec<Vec<u8>>> {
         let shift = Shift { from: self.header.ended_at, to: now, factor: self.header.speed / speed };
         let of_stage = |component: u8| Stage::ALL.get(usize::from(component)) == Some(&stage);
         let frames = self.frames.iter().filter(|(component, _)| of_stage(*component));
@@ -132,6 +160,19 @@ impl Recording {
             })
             .collect()
     }
+}
+
+/// One frame with the content of all.
+fn join(frames: &[Frame]) -> Option<Frame> {
+    let (first, rest) = frames.split_first()?;
+    let mut joined = first.clone();
+    for Frame { content, .. } in rest.iter().cloned() {
+        joined.content.closed_at = content.closed_at;
+        joined.content.samples.extend(content.samples);
+        joined.content.arrivals.extend(content.arrivals);
+        joined.content.progress.extend(content.progress);
+    }
+    Some(joined)
 }
 
 /// Moves and stretches times.
@@ -212,6 +253,18 @@ mod tests {
     #[test]
     fn a_recording_reads_back_as_it_was_written() {
         assert_eq!(Recording::read(&recording().write().unwrap()).unwrap(), recording());
+    }
+
+    #[test]
+    fn joined_frames_tell_the_same_in_the_same_order() {
+        let Recording { header, frames } = recording();
+        let many: Vec<_> = frames.iter().cycle().take(2 * (JOINED + 1)).cloned().collect();
+        let joined = Recording::joined(header, &many).unwrap();
+        let frames: Vec<(u8, Frame)> =
+            joined.frames.iter().map(|(component, bytes)| (*component, Frame::decode(bytes).unwrap().0)).collect();
+        let shape = |(component, frame): &(u8, Frame)| (*component, frame.sequence, frame.content.samples.len());
+        let shapes: Vec<_> = frames.iter().map(shape).collect();
+        assert_eq!(shapes, [(0, 0, JOINED), (0, 1, 1), (2, 0, JOINED), (2, 1, 1)]);
     }
 
     #[test]

@@ -22,8 +22,7 @@ impl Replay {
     /// Replays a part `speed` times faster than life, over its end and on if `endless`.
     pub(super) fn start(workload: Workload, part: Part, speed: f64, endless: bool, entry: Hop) -> Self {
         let length = workload.length(part).as_secs();
-        let replay =
-            Self { put: Arc::default(), seconds: Arc::default(), stop: CancellationToken::new(), length };
+        let replay = Self { put: Arc::default(), seconds: Arc::default(), stop: CancellationToken::new(), length };
         let last = if endless { u64::MAX } else { length };
         tokio::spawn(replay.clone().run(workload, part, speed, last, entry));
         replay
@@ -34,15 +33,13 @@ impl Replay {
         for index in 0..last {
             self.seconds.store(index, Ordering::Relaxed);
             let Some(due) = workload.due(part, index) else { continue };
-            let put = async {
-                sleep_until(start + due.after.div_f64(speed)).await;
-                // Counted first: from here on the batch may be anywhere.
-                self.put.fetch_add(1, Ordering::Relaxed);
-                entry.put(index, due.bytes).await;
-            };
-            if self.stop.run_until_cancelled(put).await.is_none() {
+            let is_due = sleep_until(start + due.after.div_f64(speed));
+            if self.stop.run_until_cancelled(is_due).await.is_none() {
                 return;
             }
+            // Counted first: from here on the batch may be anywhere.
+            self.put.fetch_add(1, Ordering::Relaxed);
+            entry.put(index, due.bytes).await;
         }
         self.stop.cancel();
     }

@@ -46,7 +46,9 @@ pub(super) struct Site {
 impl Site {
     /// A program beside the demo, with a log of its own.
     pub(super) fn program(&self, name: &str, args: Vec<String>) -> Program {
-        Program { name: name.into(), binary: self.binary.clone(), args, log: self.logs().join(format!("{name}.log")) }
+        let log = self.logs().join(format!("{name}.log"));
+        let pid_file = self.run.join(format!("{name}.pid"));
+        Program { name: name.into(), binary: self.binary.clone(), args, log, pid_file }
     }
 
     /// Where logs are.

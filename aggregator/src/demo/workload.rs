@@ -16,7 +16,7 @@ pub(super) const ORIGIN: &str = "Azure LLM inference trace 2023, conversation (M
 /// `gap_ms,context,generated`, a request a line.
 const TRACE: &str = include_str!("azure_llm_conv.csv");
 /// Where the history ends and the replay starts, in seconds of the trace.
-const SPLIT_SECONDS: usize = 24 * 60;
+pub(super) const SPLIT_SECONDS: usize = 24 * 60;
 /// One in so many batches is malformed, if at all: about one a minute of the trace.
 const MALFORMED_EVERY: u64 = 60;
 /// One in so many requests says nearly what another one of its time said.
@@ -150,7 +150,7 @@ fn write_token(separator: &str, word: &str, bits: u32, out: &mut Vec<u8>) {
 
 fn parse(text: &str) -> anyhow::Result<Vec<Request>> {
     let mut reader = csv::Reader::from_reader(text.as_bytes());
-    if reader.headers()? != &["gap_ms", "context", "generated"][..] {
+    if reader.headers()? != ["gap_ms", "context", "generated"][..] {
         bail!("expected the header gap_ms,context,generated, found {:?}", reader.headers()?);
     }
     let mut at_ms = 0;

@@ -21,7 +21,8 @@ use bincode::{Decode, Encode};
 use crate::features::{CHANNELS, Dataset};
 use crate::forecast::{Curve, QUANTILES, Resource};
 
-pub use train::{FitError, Settings, fit};
+pub(super) use train::fit;
+pub use train::{FitError, Settings};
 
 /// Resources, in the order of the heads.
 const RESOURCES: usize = Resource::ALL.len();

@@ -454,7 +454,7 @@ async fn a_write_that_fails_leaves_those_in_its_transaction_alone() {
     let history = open(&directory);
     let (release, held) = hold(&history);
     let (left, right, bad) = (pod("l"), pod("r"), |connection: &Connection| {
-        connection.execute("INSERT INTO components (key) VALUES ('half')", [])?;
+        connection.execute("INSERT INTO components (key) VALUES ('demo/Deployment.apps/half/app')", [])?;
         connection.execute("INSERT INTO components (key) VALUES (NULL)", [])
     });
     let writes = async {

@@ -57,7 +57,7 @@ impl World {
             samples: vec![ResourceSample {
                 at: Timestamp(end),
                 interval_ms: STEP_MS as u32,
-                cpu_us: Some(bytes * 500_000 >> 20),
+                cpu_us: Some((bytes * 500_000) >> 20),
                 backlog: Some(Backlog::default()),
                 ..ResourceSample::default()
             }],

@@ -21,7 +21,7 @@ pub(super) fn utilisation(servers: u32, service: f64, objective: f64) -> f64 {
     };
     let (mut low, mut high) = (0.0, BUSIEST);
     // A wait that is not a number fits too: there is nothing to plan against.
-    if !(wait(high) > objective) {
+    if wait(high) <= objective || wait(high).is_nan() {
         return high;
     }
     for _ in 0..40 {

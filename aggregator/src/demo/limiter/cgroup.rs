@@ -238,6 +238,8 @@ mod tests {
         remove_leftovers(root.path());
         let left = |name: &str| root.path().join(name).exists();
         assert!(!left("forebay-demo-4194305"));
-        assert!(left(&format!("forebay-demo-{}/load", process::id())) && left("forebay-demo-x") && left("other/ingest"));
+        assert!(
+            left(&format!("forebay-demo-{}/load", process::id())) && left("forebay-demo-x") && left("other/ingest")
+        );
     }
 }

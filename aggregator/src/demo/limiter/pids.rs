@@ -32,12 +32,12 @@ impl PidFiles {
 
     /// Adds a process.
     pub(super) fn add(&self, stage: Stage, pid: u32) -> io::Result<()> {
-        self.change(stage, |pids| drop(pids.insert(pid)))
+        self.change(stage, |pids| pids.extend([pid]))
     }
 
     /// Removes one. A list that can't be written keeps a process that is gone, which agents pass over.
     pub(super) fn remove(&self, stage: Stage, pid: u32) {
-        self.change(stage, |pids| drop(pids.remove(&pid))).ok();
+        self.change(stage, |pids| pids.retain(|other| *other != pid)).ok();
     }
 
     /// Written aside and renamed, so that a reader sees the list before or after, never half of it.

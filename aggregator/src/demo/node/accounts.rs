@@ -58,8 +58,6 @@ pub(in crate::demo) struct Snapshot {
     pub(in crate::demo) waiting: usize,
     /// How long the oldest of them has waited.
     pub(in crate::demo) oldest_wait: Duration,
-    /// Batches in work.
-    pub(in crate::demo) in_service: u32,
     /// Replicas wished.
     pub(in crate::demo) replicas: u32,
     /// Replicas that take batches.

@@ -32,10 +32,7 @@ pub(in crate::demo) async fn serve(
 }
 
 fn routes(components: Vec<Component>) -> Router {
-    Router::new()
-        .route("/v1/components", get(list))
-        .route("/v1/components/{name}", put(scale))
-        .with_state(components)
+    Router::new().route("/v1/components", get(list)).route("/v1/components/{name}", put(scale)).with_state(components)
 }
 
 async fn list(Shared(components): Shared<Vec<Component>>) -> Result<Json<Components>, Problem> {

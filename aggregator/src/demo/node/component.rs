@@ -339,7 +339,6 @@ impl Running {
         Snapshot {
             waiting: self.queue.len(),
             oldest_wait: self.queue.oldest_wait(Instant::now()),
-            in_service: self.pool.busy(),
             replicas: self.pool.replicas(),
             ready: self.pool.ready_count(),
             cpu: *self.cpu.borrow(),

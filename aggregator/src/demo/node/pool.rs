@@ -92,11 +92,6 @@ impl Pool {
         self.count(&[Phase::Idle, Phase::Busy])
     }
 
-    /// Workers that work on a batch.
-    pub(super) fn busy(&self) -> u32 {
-        self.count(&[Phase::Busy, Phase::Leaving])
-    }
-
     /// Workers that take up room: until their process has ended.
     pub(super) fn present(&self) -> usize {
         self.members.len()
@@ -131,7 +126,7 @@ mod tests {
         assert_eq!(pool.resize(3).stop, [3]);
         assert_eq!(pool.resize(2).stop, [2]);
         assert_eq!(pool.resize(1).stop, [] as [u64; 0]);
-        assert_eq!((pool.replicas(), pool.busy(), pool.present()), (1, 2, 4));
+        assert_eq!((pool.replicas(), pool.present()), (1, 4));
         assert!(!pool.release(0), "the oldest stays");
         assert!(pool.release(1), "the youngest goes when its batch is done");
     }

@@ -12,9 +12,9 @@ use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 use tokio::sync::{mpsc, watch};
 use tokio::time::{sleep, timeout};
 
-use super::pool::WorkerId;
 use super::Platform;
 use super::component::Event;
+use super::pool::WorkerId;
 use crate::demo::worker::Stage;
 use crate::demo::worker::wire::{self, Message};
 
@@ -61,11 +61,7 @@ pub(super) async fn live(platform: Arc<Platform>, mut birth: Birth, events: mpsc
     events.send(Event::Ended(id)).await.ok();
 }
 
-async fn run(
-    platform: &Platform,
-    birth: &mut Birth,
-    events: &mpsc::Sender<Event>,
-) -> io::Result<()> {
+async fn run(platform: &Platform, birth: &mut Birth, events: &mpsc::Sender<Event>) -> io::Result<()> {
     let (mut child, stdin, stdout) = spawn(platform, birth.stage)?;
     let pid = child.id().unwrap_or_default();
     let admitted = platform.limiter.admit(birth.stage, birth.id, pid, *birth.share.borrow_and_update());

@@ -45,7 +45,8 @@ pub(in crate::demo) async fn gather(
     let mut firsts = Vec::new();
     for (stage, component) in Stage::ALL.into_iter().zip(&stand.components) {
         let id = manifest::id(stage)?;
-        let mut unknown = |what: &str, error: anyhow::Error| missing.push(format!("{} {what}: {error:#}", stage.name()));
+        let mut unknown =
+            |what: &str, error: anyhow::Error| missing.push(format!("{} {what}: {error:#}", stage.name()));
         let profile = aggregator.profile(&id).await.map_err(|error| unknown("profile", error)).ok();
         let decisions = aggregator.decisions(&id).await.map_err(|error| unknown("decisions", error));
         let mut decisions = decisions.unwrap_or_default();
@@ -66,11 +67,7 @@ pub(in crate::demo) async fn gather(
     components.iter().for_each(|component| decisions.add(&component.decisions));
     let first = firsts.into_iter().min();
     Ok(Summary {
-        workload: WorkloadSummary {
-            origin: workload::ORIGIN,
-            trace_seconds: replay.seconds(),
-            wraps: replay.wraps(),
-        },
+        workload: WorkloadSummary { origin: workload::ORIGIN, trace_seconds: replay.seconds(), wraps: replay.wraps() },
         speed,
         seconds: round(length.as_secs_f64()),
         limiter,
@@ -122,11 +119,8 @@ fn figures(accounts: &Accounts, speed: f64) -> Figures {
 
 fn total(components: &[ComponentSummary], mut waits: Vec<Duration>) -> Figures {
     waits.sort_unstable();
-    let mut total = Figures {
-        wait_p50_ms: quantile_ms(&waits, 0.5),
-        wait_p95_ms: quantile_ms(&waits, 0.95),
-        ..Figures::default()
-    };
+    let mut total =
+        Figures { wait_p50_ms: quantile_ms(&waits, 0.5), wait_p95_ms: quantile_ms(&waits, 0.95), ..Figures::default() };
     for Figures { finished, failed, bottleneck_seconds, bottleneck_trace_seconds, core_seconds, .. } in
         components.iter().map(|component| &component.figures)
     {

@@ -85,7 +85,7 @@ impl Ingest {
         let mut pieces = Vec::with_capacity(2 * tokens.len());
         let mut surprise = 0.0;
         let mut segmenter = Segmenter::default();
-        let mut profile = Profile::default();
+        let mut text = Vec::new();
         for (at, (token, log_probability)) in tokens.iter().enumerate() {
             if at % PACE_EVERY == 0 {
                 pace();
@@ -95,10 +95,13 @@ impl Ingest {
                 return Err(Malformed::Token { line, at });
             }
             surprise -= log_probability;
-            profile.count(word.as_bytes());
+            text.extend_from_slice(word.as_bytes());
+            text.push(b' ');
             segmenter.cut(&self.vocabulary, word.as_bytes(), &mut pieces);
         }
         surprise /= tokens.len().max(1) as f32;
+        let mut profile = Profile::default();
+        profile.count(&text, pace);
         let oddness = profile.distance(&self.usual);
         Ok(Record { id, at, model, context_tokens, generated_tokens, surprise, oddness, pieces })
     }

@@ -1,4 +1,5 @@
-//! The profile of a text: its most frequent sequences of one to eight letters, and how far two profiles differ.
+//! The profile of a text: its most frequent sequences of one to eight letters, over the borders of words too, and how
+//! far two profiles differ.
 
 use std::collections::HashMap;
 
@@ -6,6 +7,8 @@ use crate::demo::text;
 
 /// The longest sequence: it fits into a key of 64 bits.
 const LETTERS: usize = 8;
+/// Letters between two looks at the pace.
+const PACE_EVERY: usize = 1024;
 /// Sequences compared: the most frequent ones.
 const RANKS: usize = 300;
 
@@ -17,15 +20,18 @@ impl Profile {
     /// The profile of every syllable once.
     pub(super) fn usual() -> Self {
         let mut profile = Self::default();
-        text::syllables().for_each(|syllable| profile.count(syllable.as_bytes()));
+        text::syllables().for_each(|syllable| profile.count(syllable.as_bytes(), &mut || {}));
         profile
     }
 
-    /// Counts the sequences of a word.
-    pub(super) fn count(&mut self, word: &[u8]) {
-        for start in 0..word.len() {
+    /// Counts the sequences of a text.
+    pub(super) fn count(&mut self, text: &[u8], pace: &mut dyn FnMut()) {
+        for start in 0..text.len() {
+            if start % PACE_EVERY == 0 {
+                pace();
+            }
             let mut sequence = 0;
-            for letter in &word[start..word.len().min(start + LETTERS)] {
+            for letter in &text[start..text.len().min(start + LETTERS)] {
                 sequence = sequence << 8 | u64::from(*letter);
                 *self.0.entry(sequence).or_default() += 1;
             }
@@ -59,7 +65,7 @@ mod tests {
     fn a_text_is_nearer_to_one_of_its_own_kind() {
         let profile = |words: &[&str]| {
             let mut profile = Profile::default();
-            words.iter().for_each(|word| profile.count(word.as_bytes()));
+            words.iter().for_each(|word| profile.count(word.as_bytes(), &mut || {}));
             profile
         };
         let text = profile(&["balu", "bala", "luba"]);

@@ -14,9 +14,9 @@ const HASHES: usize = 64;
 /// Pieces of a shingle.
 const SHINGLE: usize = 3;
 /// Records remembered.
-const RECENT: usize = 24;
+const RECENT: usize = 32;
 /// Records compared piece by piece.
-const CANDIDATES: usize = 20;
+const CANDIDATES: usize = 28;
 /// How far two texts may shift against each other in the comparison, pieces.
 const BAND: usize = 48;
 /// A record is a near-duplicate if at most this share of its pieces differs.

@@ -114,7 +114,7 @@ impl Net {
 
     fn weights(&self) -> [Vec<f32>; 4] {
         let [w, b, hw, hb] = [&self.weight, &self.bias, &self.head_weight, &self.head_bias];
-        [w, b, hw, hb].map(|param| param.val().into_data().to_vec::<f32>().expect("the net's parameters are f32"))
+        [w, b, hw, hb].map(|param| param.val().into_data().try_to_vec::<f32>().expect("the net's parameters are f32"))
     }
 }
 
@@ -171,7 +171,7 @@ impl Windows<'_> {
 ///
 /// # Errors
 /// [`FitError`]; the caller keeps what it had.
-pub fn fit(
+pub(crate) fn fit(
     data: &Dataset,
     train: usize,
     end: usize,
@@ -186,7 +186,7 @@ pub fn fit(
     let mut scale = scale(&data.inputs[..train]);
     if (train as u64 * data.step_ms) < CALENDAR_FROM_MS {
         // An infinite deviation silences a channel.
-        CALENDAR.into_iter().for_each(|channel| scale.deviation[channel] = f32::INFINITY);
+        scale.deviation[CALENDAR].fill(f32::INFINITY);
     }
     let inputs = data.inputs[..end].iter().map(|row| scale.apply(row)).collect();
     let windows = Windows { data, inputs, scale: &scale, settings };
@@ -251,7 +251,7 @@ fn descend(
 /// For each resource and quantile, the shift that makes the quantile hold on the validation windows.
 fn shifts(windows: &Windows<'_>, net: &Net, validation: &[usize], base: &Device) -> [[f32; PER_STEP]; RESOURCES] {
     let told = net.forward(windows.inputs(validation, base), windows.settings.horizon).into_data();
-    let told = told.to_vec::<f32>().expect("the net's quantiles are f32");
+    let told = told.try_to_vec::<f32>().expect("the net's quantiles are f32");
     let (y, mask) = windows.targets(validation);
     std::array::from_fn(|resource| {
         std::array::from_fn(|quantile| {

@@ -1,0 +1,120 @@
+//! What was acknowledged is there after kill -9, and counts once.
+
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use forebay_shared::{BootId, Bytes, Content, Frame, ResourceSample, Timestamp};
+use forebay_tests::{Running, program, until_some};
+use reqwest::{Client, StatusCode};
+use serde_json::Value;
+
+const TOKEN: &str = "a-token-of-the-test";
+const COMPONENT: &str = "demo/Deployment.apps/parse/parse";
+const PIPELINE: &str = "
+apiVersion: forebay.io/v1alpha1
+kind: Pipeline
+metadata: { name: etl, namespace: demo }
+spec:
+  components:
+    - name: parse
+      targetRef: { apiVersion: apps/v1, kind: Deployment, name: parse }
+      resources: { cpu: 500m }
+";
+/// Times that the aggregator is killed.
+const KILLS: usize = 12;
+/// Requests under way at once.
+const SENDERS: u64 = 4;
+
+struct Aggregator {
+    running: Running,
+    url: String,
+}
+
+fn start(folder: &Path) -> Aggregator {
+    let file = |name: &str| folder.join(name);
+    let _ = std::fs::remove_file(file("address"));
+    let mut command = Command::new(program("forebay").unwrap());
+    command.args(["serve", "--listen", "127.0.0.1:0", "--step", "1s"]);
+    for (flag, name) in [
+        ("--store", "store.sqlite"),
+        ("--pipeline", "pipeline.yaml"),
+        ("--agents", "agents.json"),
+        ("--address-file", "address"),
+    ] {
+        command.arg(flag).arg(file(name));
+    }
+    let running = Running::start(command.stderr(Stdio::null())).unwrap();
+    let deadline = Instant::now() + Duration::from_secs(20);
+    let address = until_some(deadline, || std::fs::read_to_string(file("address")).ok()).unwrap();
+    Aggregator { running, url: format!("http://{address}/api/v1") }
+}
+
+fn frame(boot: u64, sequence: u64) -> Frame {
+    let sample = ResourceSample {
+        at: Timestamp(Timestamp::now().0 - 60_000),
+        interval_ms: 1000,
+        cpu_us: Some(sequence),
+        memory: Some(Bytes(boot)),
+        ..ResourceSample::default()
+    };
+    let content = Content { samples: vec![sample], sampling: "test".into(), ..Content::default() };
+    Frame { boot: BootId(u128::from(boot)), sequence, first_retained: 0, content }
+}
+
+/// Posts a frame; gives how many were new, or `None` if there was no acknowledgement.
+async fn post(client: &Client, url: &str, frame: &Frame) -> Option<u64> {
+    let request = client.post(format!("{url}/observations")).bearer_auth(TOKEN).body(frame.encode().unwrap());
+    let answer = request.send().await.ok()?;
+    if answer.status() != StatusCode::OK {
+        return None;
+    }
+    answer.json::<Value>().await.ok()?["accepted"].as_u64()
+}
+
+/// Sends frames in order until the aggregator is gone; gives the sequence after the last acknowledged one.
+async fn send(client: Client, url: String, boot: u64, mut sequence: u64) -> u64 {
+    while post(&client, &url, &frame(boot, sequence)).await.is_some() {
+        sequence += 1;
+    }
+    sequence
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_acknowledged_frame_is_lost_or_doubled_by_kill_9() {
+    let folder = tempfile::tempdir().unwrap();
+    let agents = serde_json::json!([{ "token": TOKEN, "component": COMPONENT, "pod": "parse-0", "uid": "uid-0" }]);
+    std::fs::write(folder.path().join("agents.json"), agents.to_string()).unwrap();
+    std::fs::write(folder.path().join("pipeline.yaml"), PIPELINE).unwrap();
+    let client = Client::builder().timeout(Duration::from_secs(5)).build().unwrap();
+    let mut random = fastrand::Rng::with_seed(5);
+    let mut next = vec![0; SENDERS as usize];
+    for _ in 0..KILLS {
+        let mut aggregator = start(folder.path());
+        let senders: Vec<_> = (0..SENDERS)
+            .map(|boot| tokio::spawn(send(client.clone(), aggregator.url.clone(), boot, next[boot as usize])))
+            .collect();
+        tokio::time::sleep(Duration::from_millis(random.u64(50..400))).await;
+        aggregator.running.kill().unwrap();
+        for (next, sender) in next.iter_mut().zip(senders) {
+            *next = sender.await.unwrap();
+        }
+    }
+
+    let aggregator = start(folder.path());
+    let mut sent = 0;
+    for (boot, next) in (0..SENDERS).zip(next) {
+        assert!(next > 0, "nothing was acknowledged");
+        if next > 1 {
+            let last = post(&client, &aggregator.url, &frame(boot, next - 1)).await;
+            assert_eq!(last, Some(0), "the last acknowledged frame of boot {boot} was lost");
+        }
+        // The one on its way at the kill is there or not; sent again, it is there once.
+        assert!(post(&client, &aggregator.url, &frame(boot, next)).await.is_some());
+        assert_eq!(post(&client, &aggregator.url, &frame(boot, next)).await, Some(0));
+        sent += next + 1;
+    }
+    let profile: Value =
+        client.get(format!("{}/components/{COMPONENT}", aggregator.url)).send().await.unwrap().json().await.unwrap();
+    assert_eq!(profile["historicalData"]["samples"], sent, "each frame held one sample: {profile}");
+}

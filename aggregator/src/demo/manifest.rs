@@ -40,7 +40,7 @@ spec:
       mode: auto
       policy: horizontal
       maxReplicas: 8
-      resources: { cpu: 100m }
+      resources: { cpu: 120m }
       objective: OBJECTIVE
     - name: load
       targetRef: { apiVersion: apps/v1, kind: Deployment, name: load }

@@ -305,7 +305,7 @@ mod tests {
         let history = Recording::committed().unwrap();
         for stage in Stage::ALL {
             let frames = history.retimed(stage, Timestamp::now(), 8.0, BootId(1)).unwrap();
-            assert!(frames.len() > 100, "{}: {}", stage.name(), frames.len());
+            assert!(frames.len() > 10, "{}: {}", stage.name(), frames.len());
         }
     }
 }

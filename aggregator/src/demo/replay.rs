@@ -15,6 +15,7 @@ pub(super) struct Replay {
     put: Arc<AtomicU64>,
     seconds: Arc<AtomicU64>,
     stop: CancellationToken,
+    ended: CancellationToken,
     length: u64,
 }
 
@@ -22,7 +23,13 @@ impl Replay {
     /// Replays a part `speed` times faster than life, over its end and on if `endless`.
     pub(super) fn start(workload: Workload, part: Part, speed: f64, endless: bool, entry: Hop) -> Self {
         let length = workload.length(part).as_secs();
-        let replay = Self { put: Arc::default(), seconds: Arc::default(), stop: CancellationToken::new(), length };
+        let replay = Self {
+            put: Arc::default(),
+            seconds: Arc::default(),
+            stop: CancellationToken::new(),
+            ended: CancellationToken::new(),
+            length,
+        };
         let last = if endless { u64::MAX } else { length };
         tokio::spawn(replay.clone().run(workload, part, speed, last, entry));
         replay
@@ -30,6 +37,7 @@ impl Replay {
 
     async fn run(self, workload: Workload, part: Part, speed: f64, last: u64, entry: Hop) {
         let start = Instant::now();
+        let _ended = self.ended.clone().drop_guard();
         for index in 0..last {
             self.seconds.store(index, Ordering::Relaxed);
             let Some(due) = workload.due(part, index) else { continue };
@@ -41,17 +49,17 @@ impl Replay {
             self.put.fetch_add(1, Ordering::Relaxed);
             entry.put(index, due.bytes).await;
         }
-        self.stop.cancel();
     }
 
-    /// Puts no more batches.
-    pub(super) fn stop(&self) {
+    /// Puts no more batches; the last one has been put when this comes back.
+    pub(super) async fn stop(&self) {
         self.stop.cancel();
+        self.ended().await;
     }
 
-    /// Waits for the part's end.
+    /// Waits for the end.
     pub(super) async fn ended(&self) {
-        self.stop.cancelled().await;
+        self.ended.cancelled().await;
     }
 
     /// Batches put.

@@ -71,7 +71,7 @@ pub(super) async fn play(args: &Args, site: &Site, terminal: &mut Terminal) -> a
         terminal.print(&format!("{sent} recorded frames sent, agents ready; the replay starts"));
         let replay = Replay::start(workload, Part::Replay, site.clock.speed(), true, stand.entry.clone());
         let length = watch(args, &stand, &replay, &aggregator, &server, terminal).await;
-        replay.stop();
+        replay.stop().await;
         stand.drain(replay.put(), DRAIN).await;
         terminal.print_notices();
         let speed = site.clock.speed();
@@ -80,6 +80,7 @@ pub(super) async fn play(args: &Args, site: &Site, terminal: &mut Terminal) -> a
         summary::gather(conditions, &stand, &replay, &aggregator).await
     };
     let outcome = outcome.await;
+    stand.stop_agents().await;
     server.stop().await;
     stop.cancel();
     stand.stop().await;

@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use forebay_shared::client::PushClient;
+use futures_util::future::join_all;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep};
 
@@ -150,19 +151,15 @@ impl Stand {
         }
     }
 
-    /// Ends the agents, which send the rest of what they have.
+    /// Ends the agents, which send the rest of what they have if there is still somebody to take it.
     pub(super) async fn stop_agents(&mut self) {
-        for agent in self.agents.drain(..) {
-            agent.stop().await;
-        }
+        join_all(self.agents.drain(..).map(Supervised::stop)).await;
     }
 
     /// Ends the workers.
     pub(super) async fn stop(mut self) {
         self.stop_agents().await;
-        for component in &self.components {
-            component.stop().await;
-        }
+        join_all(self.components.iter().map(Component::stop)).await;
     }
 }
 

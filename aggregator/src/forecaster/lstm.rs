@@ -18,7 +18,7 @@ use std::collections::BTreeMap;
 
 use bincode::{Decode, Encode};
 
-use crate::features::{CHANNELS, Dataset};
+use crate::features::{CALENDAR, CHANNELS, Dataset};
 use crate::forecast::{Curve, QUANTILES, Resource};
 
 pub(super) use train::fit;
@@ -30,6 +30,8 @@ const RESOURCES: usize = Resource::ALL.len();
 const PER_STEP: usize = QUANTILES.len();
 /// Rows whose mean is the level that the head's changes start from.
 const LEVEL_ROWS: usize = 3;
+/// The least deviation of a window, as a share of the training part's: a lull must not promise that nothing will come.
+const LOCAL_SHARE: f32 = 0.3;
 /// Place of the median in [`QUANTILES`].
 const MEDIAN: usize = 1;
 
@@ -50,7 +52,7 @@ pub struct Lstm {
     head_weight: Vec<f32>,
     /// `[horizon x RESOURCES x PER_STEP]`.
     head_bias: Vec<f32>,
-    /// Shift of each resource's quantiles, in units of the scale's deviation.
+    /// Shift of each resource's quantiles, in deviations of the window.
     shift: [[f32; PER_STEP]; RESOURCES],
 }
 
@@ -61,10 +63,44 @@ struct Scale {
     deviation: [f32; CHANNELS],
 }
 
-impl Scale {
-    /// Standardised inputs; what lies far outside of the training part is held at ten deviations.
+/// Where a window lies and how far it swings: its own mean, and its own deviation, but no less than a share of the
+/// training part's. A window so scaled looks alike at any load, and a forecast's spread follows the load's.
+#[derive(Clone, Debug)]
+struct Local {
+    mean: [f32; CHANNELS],
+    deviation: [f32; CHANNELS],
+}
+
+impl Local {
+    /// Standardised inputs; what lies far outside is held at ten deviations.
     fn apply(&self, row: &[f32; CHANNELS]) -> [f32; CHANNELS] {
         std::array::from_fn(|k| ((row[k] - self.mean[k]) / self.deviation[k]).clamp(-10.0, 10.0))
+    }
+}
+
+impl Scale {
+    /// Of all rows.
+    fn of(rows: &[[f32; CHANNELS]]) -> Self {
+        let n = rows.len().max(1) as f32;
+        let mean: [f32; CHANNELS] = std::array::from_fn(|k| rows.iter().map(|row| row[k]).sum::<f32>() / n);
+        let deviation = std::array::from_fn(|k| {
+            let variance = rows.iter().map(|row| (row[k] - mean[k]).powi(2)).sum::<f32>() / n;
+            // A constant channel says nothing: it becomes zero.
+            if variance > 1e-12 * (1.0 + mean[k] * mean[k]) { variance.sqrt() } else { 1.0 + mean[k].abs() }
+        });
+        Self { mean, deviation }
+    }
+
+    /// Of one window. The calendar has no level of its own.
+    fn local(&self, window: &[[f32; CHANNELS]]) -> Local {
+        let own = Self::of(window);
+        let of_calendar = |k: usize| CALENDAR.contains(&k);
+        Local {
+            mean: std::array::from_fn(|k| if of_calendar(k) { self.mean[k] } else { own.mean[k] }),
+            deviation: std::array::from_fn(|k| {
+                if of_calendar(k) { self.deviation[k] } else { own.deviation[k].max(LOCAL_SHARE * self.deviation[k]) }
+            }),
+        }
     }
 }
 
@@ -73,7 +109,8 @@ impl Lstm {
     /// without a fact in the window are left out.
     pub fn predict(&self, data: &Dataset) -> Option<BTreeMap<Resource, Curve>> {
         let start = data.inputs.len().checked_sub(self.window)?;
-        let x: Vec<f32> = data.inputs[start..].iter().flat_map(|row| self.scale.apply(row)).collect();
+        let local = self.scale.local(&data.inputs[start..]);
+        let x: Vec<f32> = data.inputs[start..].iter().flat_map(|row| local.apply(row)).collect();
         let dims = kernel::Dims { steps: self.window, batch: 1, inputs: CHANNELS, hidden: self.hidden };
         let (hidden, _) = kernel::forward(&x, &self.weight, &self.bias, dims);
         let mut raw = self.head_bias.clone();
@@ -84,13 +121,17 @@ impl Lstm {
             gemm::View::new(&self.head_weight, self.hidden, self.head_bias.len()),
         );
         let told = |at: &usize| data.targets[start..].iter().any(|row| row[*at].is_finite());
-        Some((0..RESOURCES).filter(told).map(|at| (Resource::ALL[at], self.curve(&raw, at, data))).collect())
+        Some(
+            (0..RESOURCES)
+                .filter(told)
+                .map(|at| (Resource::ALL[at], self.curve(&raw, at, data, local.deviation[at])))
+                .collect(),
+        )
     }
 
     /// One resource's curve, in its own unit.
-    fn curve(&self, raw: &[f32], resource: usize, data: &Dataset) -> Curve {
+    fn curve(&self, raw: &[f32], resource: usize, data: &Dataset, deviation: f32) -> Curve {
         let level = level(&data.inputs, resource);
-        let deviation = self.scale.deviation[resource];
         raw.chunks_exact(RESOURCES * PER_STEP)
             .map(|step| {
                 let mut row = spread(&step[resource * PER_STEP..][..PER_STEP]);

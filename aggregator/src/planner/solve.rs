@@ -134,21 +134,20 @@ fn decide(problem: &Problem, component: &ComponentProblem, memory: &mut Memory) 
     let settled = memory.wanted.iter().map(|(_, wanted)| *wanted).max_by_key(capacity)?;
 
     let current = component.current;
-    let outside = current != component.clamped(current);
-    let (to, need) = if capacity(&raise) > capacity(&current) || outside && capacity(&raise) == capacity(&current) {
-        (raise, soon)
-    } else if capacity(&settled) < capacity(&current) && problem_is_quiet(component) {
+    let base = component.clamped(current);
+    let (to, need) = if capacity(&raise) > capacity(&base) {
+        // What has to grow in place grows at once to what the horizon will ask for, not a little at each tick.
+        if component.limits.policy == Policy::Vertical { (keep, whole) } else { (raise, soon) }
+    } else if capacity(&settled) < capacity(&base) && is_quiet(component) {
         (settled, whole)
-    } else if outside {
-        (component.clamped(current), whole)
     } else {
-        return None;
+        (base, whole)
     };
     (to != current).then(|| component.decision(problem, to, &need))
 }
 
 /// Nothing shrinks while batches wait that are not yet served within the objective.
-fn problem_is_quiet(component: &ComponentProblem) -> bool {
+fn is_quiet(component: &ComponentProblem) -> bool {
     component.backlog <= component.current.cores() * component.objective.as_secs_f64()
 }
 
@@ -219,11 +218,11 @@ impl ComponentProblem {
         }
     }
 
-    /// CPU a replica that can be asked for: steps of about 5 %, so that noise does not become churn.
+    /// CPU a replica that can be asked for: steps of about 10 %, so that noise does not become churn.
     fn cpu_range(&self) -> impl Iterator<Item = Millicores> {
         let (least, most) = self.limits.cpu;
         std::iter::successors(Some(least), move |cpu| {
-            (*cpu < most).then(|| Millicores((cpu.0 + (cpu.0 / 20).max(1)).min(most.0)))
+            (*cpu < most).then(|| Millicores((cpu.0 + (cpu.0 / 10).max(1)).min(most.0)))
         })
     }
 

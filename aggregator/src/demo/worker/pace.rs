@@ -29,13 +29,18 @@ impl Pace {
 
     /// Sleeps if the share is used up.
     pub(super) fn keep(&mut self) {
-        let millicores = self.millicores.load(Ordering::Relaxed);
         let now = Instant::now();
-        if millicores == 0 || now.duration_since(self.looked) < LOOK_EVERY {
+        if now.duration_since(self.looked) < LOOK_EVERY {
             return;
         }
         self.looked = now;
-        let pause = self.period.advance(now, cpu::rough_thread_time(), millicores as f64 / 1000.0);
+        let cpu = cpu::rough_thread_time();
+        let millicores = self.millicores.load(Ordering::Relaxed);
+        if millicores == 0 {
+            self.period = Period { started: now, cpu };
+            return;
+        }
+        let pause = self.period.advance(now, cpu, millicores as f64 / 1000.0);
         if !pause.is_zero() {
             thread::sleep(pause);
         }

@@ -121,7 +121,6 @@ impl Net {
 /// Windows of a dataset: origin `o` looks back on rows `o - window .. o` and tells rows `o .. o + horizon`.
 struct Windows<'a> {
     data: &'a Dataset,
-    inputs: Vec<[f32; CHANNELS]>,
     scale: &'a Scale,
     settings: Settings,
 }
@@ -129,23 +128,28 @@ struct Windows<'a> {
 impl Windows<'_> {
     fn inputs(&self, origins: &[usize], device: &Device) -> Tensor<3> {
         let window = self.settings.window;
-        let mut x = Vec::with_capacity(window * origins.len() * CHANNELS);
-        for step in 0..window {
-            x.extend(origins.iter().flat_map(|origin| self.inputs[origin - window + step]));
+        let mut x = vec![0.0; window * origins.len() * CHANNELS];
+        for (at, &origin) in origins.iter().enumerate() {
+            let rows = &self.data.inputs[origin - window..origin];
+            let local = self.scale.local(rows);
+            for (step, row) in rows.iter().enumerate() {
+                x[(step * origins.len() + at) * CHANNELS..][..CHANNELS].copy_from_slice(&local.apply(row));
+            }
         }
         Tensor::from_data(TensorData::new(x, [window, origins.len(), CHANNELS]), device)
     }
 
-    /// Changes from the level in deviations, and 1 where there is a fact or 0 where there is none; `[batch, horizon, RESOURCES, 1]`.
+    /// Changes from the level in deviations of the window, and 1 where there is a fact or 0 where there is none; `[batch, horizon, RESOURCES, 1]`.
     fn targets(&self, origins: &[usize]) -> (Vec<f32>, Vec<f32>) {
         let mut y = Vec::with_capacity(origins.len() * self.settings.horizon * RESOURCES);
         let mut mask = Vec::with_capacity(y.capacity());
         for &origin in origins {
+            let local = self.scale.local(&self.data.inputs[origin - self.settings.window..origin]);
             let levels: [f32; RESOURCES] = std::array::from_fn(|k| level(&self.data.inputs[..origin], k));
             for row in &self.data.targets[origin..origin + self.settings.horizon] {
                 for k in 0..RESOURCES {
                     let known = row[k].is_finite();
-                    y.push(if known { (row[k] - levels[k]) / self.scale.deviation[k] } else { 0.0 });
+                    y.push(if known { (row[k] - levels[k]) / local.deviation[k] } else { 0.0 });
                     mask.push(f32::from(u8::from(known)));
                 }
             }
@@ -183,13 +187,12 @@ pub(crate) fn fit(
     if train < needed || end < train + 2 * horizon || data.inputs.len() < end {
         return Err(FitError::TooShort { rows: data.inputs.len().min(end), needed: needed + 2 * horizon });
     }
-    let mut scale = scale(&data.inputs[..train]);
+    let mut scale = Scale::of(&data.inputs[..train]);
     if (train as u64 * data.step_ms) < CALENDAR_FROM_MS {
         // An infinite deviation silences a channel.
         scale.deviation[CALENDAR].fill(f32::INFINITY);
     }
-    let inputs = data.inputs[..end].iter().map(|row| scale.apply(row)).collect();
-    let windows = Windows { data, inputs, scale: &scale, settings };
+    let windows = Windows { data, scale: &scale, settings };
     let origins: Vec<usize> = (window..=train - horizon).collect();
     let validation: Vec<usize> = (train..=end - horizon).collect();
 
@@ -265,17 +268,6 @@ fn shifts(windows: &Windows<'_>, net: &Net, validation: &[usize], base: &Device)
             residuals.get(rank.clamp(1, residuals.len().max(1)) - 1).copied().unwrap_or(0.0)
         })
     })
-}
-
-fn scale(rows: &[[f32; CHANNELS]]) -> Scale {
-    let n = rows.len().max(1) as f32;
-    let mean: [f32; CHANNELS] = std::array::from_fn(|k| rows.iter().map(|row| row[k]).sum::<f32>() / n);
-    let deviation = std::array::from_fn(|k| {
-        let variance = rows.iter().map(|row| (row[k] - mean[k]).powi(2)).sum::<f32>() / n;
-        // A constant channel says nothing: it becomes zero.
-        if variance > 1e-12 * (1.0 + mean[k] * mean[k]) { variance.sqrt() } else { 1.0 + mean[k].abs() }
-    });
-    Scale { mean, deviation }
 }
 
 #[cfg(test)]

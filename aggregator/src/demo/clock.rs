@@ -11,7 +11,7 @@ const SAMPLE_INTERVAL: Duration = Duration::from_secs(1);
 /// From the request of a worker until it takes batches: scheduling, pulling of the image, start.
 const START_UP: Duration = Duration::from_secs(30);
 /// From one training to the next.
-const RETRAIN: Duration = Duration::from_secs(160);
+const RETRAIN: Duration = Duration::from_secs(360);
 
 /// How many times faster than life it goes.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -70,7 +70,7 @@ mod tests {
         let clock = Clock::new(8.0);
         let ms = Duration::from_millis;
         assert_eq!((clock.step(), clock.sample_interval()), (ms(625), ms(125)));
-        assert_eq!((clock.start_up(), clock.objective(), clock.retrain()), (ms(3750), ms(3750), ms(20_000)));
+        assert_eq!((clock.start_up(), clock.objective(), clock.retrain()), (ms(3750), ms(3750), ms(45_000)));
         assert_eq!(Clock::new(1.0).step(), Duration::from_secs(5));
     }
 }

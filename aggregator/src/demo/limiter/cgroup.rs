@@ -1,7 +1,7 @@
 //! A cgroup a worker, with a CFS quota.
 //!
 //! ```text
-//! v1  /sys/fs/cgroup/{cpu,cpuacct}/forebay-demo-PID/COMPONENT/WORKER
+//! v1  /sys/fs/cgroup/{cpu,cpuacct,memory}/forebay-demo-PID/COMPONENT/WORKER
 //! v2  /sys/fs/cgroup/(own or a delegated ancestor)/forebay-demo-PID/COMPONENT/WORKER
 //! ```
 //!
@@ -49,7 +49,12 @@ impl Cgroups {
         let name = format!("{PREFIX}{pid}");
         let v1 = v1_parents(root);
         if !v1.is_empty() {
-            return Self::create_at(Version::V1, v1, &name, format!("/{name}"));
+            // Memory is only watched: a demo that may not have it goes without.
+            let memory = fs::canonicalize(root.join("memory")).ok();
+            let watched = v1.iter().cloned().chain(memory).collect();
+            let path = format!("/{name}");
+            return Self::create_at(Version::V1, watched, &name, path.clone())
+                .or_else(|_| Self::create_at(Version::V1, v1, &name, path));
         }
         let mut problem = "no cgroup of this process has a cpu controller".to_owned();
         for parent in v2_parents(own) {

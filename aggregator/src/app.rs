@@ -118,12 +118,12 @@ impl App {
         if let Some(path) = &self.address_file {
             write_whole(path, &address.to_string())?;
         }
+        // Frames that came while the history is read would be read, and then received again.
+        rebuild::rebuild(&self.shared).await?;
         let stop = CancellationToken::new();
         let mut tasks = JoinSet::new();
         let routes = api::router(self.shared.clone()).merge(ingest::router(self.ingest));
         tasks.spawn(serve(listener, routes, stop.clone()));
-        // Agents are answered while the live state is rebuilt: what they send is durable, and waits in the channel.
-        rebuild::rebuild(&self.shared).await?;
         tasks.spawn(receive(self.shared.clone(), self.received, stop.clone()));
         tasks.spawn(tick::run(self.shared.clone(), self.orchestrator, stop.clone()));
 

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use forebay_shared::{BootId, Bytes, Content, Frame, ResourceSample, Timestamp};
+use forebay_shared::{BatchArrival, BootId, Bytes, Content, DataCharacteristics, Frame, ResourceSample, Timestamp};
 use forebay_tests::{Running, program, until_some};
 use reqwest::{Client, StatusCode};
 use serde_json::Value;
@@ -51,15 +51,21 @@ fn start(folder: &Path) -> Aggregator {
     Aggregator { running, url: format!("http://{address}/api/v1") }
 }
 
+/// A frame of one sample and one batch.
 fn frame(boot: u64, sequence: u64) -> Frame {
+    let at = Timestamp(Timestamp::now().0 - 60_000);
+    let characteristics = r#"{"dataVolume": 1000, "dataComplexity": 1, "dataType": "csv"}"#;
+    let characteristics: DataCharacteristics = serde_json::from_str(characteristics).unwrap();
+    let arrival = BatchArrival { batch_id: sequence, arrived_at: at, characteristics };
     let sample = ResourceSample {
-        at: Timestamp(Timestamp::now().0 - 60_000),
+        at,
         interval_ms: 1000,
         cpu_us: Some(sequence),
         memory: Some(Bytes(boot)),
         ..ResourceSample::default()
     };
-    let content = Content { samples: vec![sample], sampling: "test".into(), ..Content::default() };
+    let content =
+        Content { samples: vec![sample], arrivals: vec![arrival], sampling: "test".into(), ..Content::default() };
     Frame { boot: BootId(u128::from(boot)), sequence, first_retained: 0, content }
 }
 
@@ -115,7 +121,14 @@ async fn no_acknowledged_frame_is_lost_or_doubled_by_kill_9() {
         assert_eq!(post(&client, &aggregator.url, &frame(boot, next)).await, Some(0));
         sent += next + 1;
     }
-    let profile: Value =
-        client.get(format!("{}/components/{COMPONENT}", aggregator.url)).send().await.unwrap().json().await.unwrap();
-    assert_eq!(profile["historicalData"]["samples"], sent, "each frame held one sample: {profile}");
+    let get = async |path: &str| -> Value {
+        let url = format!("{}/components/{COMPONENT}{path}", aggregator.url);
+        client.get(url).send().await.unwrap().json().await.unwrap()
+    };
+    let extent = get("").await["historicalData"].clone();
+    assert_eq!((&extent["samples"], &extent["batches"]), (&Value::from(sent), &Value::from(sent)));
+    // The live state was rebuilt from the history, while senders went on at each start: it counts the same.
+    let history = get("/history").await;
+    let per_second = history["columns"]["arrivalsPerSecond"].as_array().unwrap();
+    assert_eq!(per_second.iter().filter_map(Value::as_f64).sum::<f64>(), sent as f64);
 }

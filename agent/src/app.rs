@@ -165,7 +165,7 @@ fn shutdown(with_stdin: bool) -> anyhow::Result<impl Future<Output = ()>> {
 }
 
 /// A thread of its own: a read of standard input cannot be given up, and would hold the runtime.
-fn stdin_closes() -> anyhow::Result<oneshot::Receiver<()>> {
+pub fn stdin_closes() -> anyhow::Result<oneshot::Receiver<()>> {
     let (closed, told) = oneshot::channel();
     let wait = move || {
         let _ = std::io::copy(&mut std::io::stdin().lock(), &mut std::io::sink());

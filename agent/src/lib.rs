@@ -21,7 +21,7 @@ mod shipper;
 mod tap;
 mod telemetry;
 
-pub use app::{main, run};
+pub use app::{main, run, stdin_closes};
 pub use args::{Args, LogFormat, Sampling, TapKind};
 pub use characteristics::{DEFAULT_BUDGET, characterise};
 pub use inspect::inspect;

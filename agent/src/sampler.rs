@@ -133,7 +133,7 @@ fn tick(sampler: &mut Sampler, sink: &Sink) {
 }
 
 fn record(taken: Taken, at: Timestamp, sink: &Sink) {
-    let backlog: Option<Backlog> = sink.tap.as_ref().map(|tap| tap.backlog(at));
+    let backlog: Option<Backlog> = sink.tap.as_ref().and_then(|tap| tap.backlog(at));
     sink.buffer.sample(ResourceSample { backlog, ..taken.sample }, taken.how);
     sink.metrics.sampler_samples.inc();
 }

@@ -45,7 +45,7 @@ impl Tap {
     }
 
     /// What waits and what is worked on at `at`.
-    pub(crate) fn backlog(&self, at: Timestamp) -> Backlog {
+    pub(crate) fn backlog(&self, at: Timestamp) -> Option<Backlog> {
         self.ledger().backlog(at)
     }
 

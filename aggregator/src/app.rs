@@ -12,12 +12,17 @@ mod tick;
 
 use std::future::Future;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use anyhow::Context;
+use axum::extract::Request;
+use axum::middleware::{Next, from_fn_with_state};
+use axum::response::{IntoResponse, Response};
 use forebay_shared::Timestamp;
 use forebay_shared::health::{self, Health};
+use forebay_shared::problem::Problem;
 use prometheus_client::registry::Registry;
 use tokio::net::TcpListener;
 use tokio::sync::{broadcast, mpsc};
@@ -49,6 +54,7 @@ pub(crate) struct Shared {
     pub(crate) events: broadcast::Sender<Event>,
     pub(crate) metrics: Metrics,
     pub(crate) registry: Registry,
+    rebuilt: AtomicBool,
 }
 
 /// Something that the page wants to know at once.
@@ -97,7 +103,15 @@ impl App {
         let ingest = Ingest::new(tokens, history.clone(), live, &mut registry);
         let health = Health::new(&["history", "live", "orchestrator", "planner"], Timestamp::now());
         let (events, _) = broadcast::channel(EVENTS);
-        let shared = Shared { state: Mutex::new(state), history, health, events, metrics, registry };
+        let shared = Shared {
+            state: Mutex::new(state),
+            history,
+            health,
+            events,
+            metrics,
+            registry,
+            rebuilt: AtomicBool::new(false),
+        };
         Ok(Self {
             shared: Arc::new(shared),
             orchestrator,
@@ -118,19 +132,26 @@ impl App {
         if let Some(path) = &self.address_file {
             write_whole(path, &address.to_string())?;
         }
-        // Frames that came while the history is read would be read, and then received again.
-        rebuild::rebuild(&self.shared).await?;
         let stop = CancellationToken::new();
         let mut tasks = JoinSet::new();
-        let routes = api::router(self.shared.clone()).merge(ingest::router(self.ingest));
+        let gate = from_fn_with_state(self.shared.clone(), once_rebuilt);
+        let routes = api::router(self.shared.clone()).merge(ingest::router(self.ingest).layer(gate));
         tasks.spawn(serve(listener, routes, stop.clone()));
+        rebuild::rebuild(&self.shared).await?;
+        self.shared.rebuilt.store(true, Ordering::Release);
         tasks.spawn(receive(self.shared.clone(), self.received, stop.clone()));
         tasks.spawn(tick::run(self.shared.clone(), self.orchestrator, stop.clone()));
 
         let stdin = self.exit_with_stdin;
+        let closes = if stdin { Some(forebay_agent::stdin_closes()?) } else { None };
+        let stdin_closed = async {
+            if let Some(closes) = closes {
+                drop(closes.await)
+            }
+        };
         let ended = tokio::select! {
             () = shutdown => None,
-            () = stdin_closed(), if stdin => None,
+            () = stdin_closed, if stdin => None,
             ended = tasks.join_next() => ended,
         };
         stop.cancel();
@@ -159,6 +180,19 @@ fn orchestrator(target: &Target, state: &State) -> anyhow::Result<Box<dyn Orches
             Box::new(DryRun::declared(declared.collect()))
         }
     })
+}
+
+/// Frames that came while the history is read would be read, and then received again.
+async fn once_rebuilt(
+    axum::extract::State(shared): axum::extract::State<Arc<Shared>>,
+    request: Request,
+    next: Next,
+) -> Response {
+    if shared.rebuilt.load(Ordering::Acquire) {
+        return next.run(request).await;
+    }
+    Problem::unavailable("the history is being read after a start: frames are taken when that is done", 1)
+        .into_response()
 }
 
 async fn serve(listener: TcpListener, routes: axum::Router, stop: CancellationToken) -> anyhow::Result<()> {
@@ -202,13 +236,6 @@ pub(crate) async fn shutdown_signal() {
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}
     }
-}
-
-async fn stdin_closed() {
-    use tokio::io::AsyncReadExt;
-    let mut stdin = tokio::io::stdin();
-    let mut buffer = [0; 64];
-    while !matches!(stdin.read(&mut buffer).await, Ok(0) | Err(_)) {}
 }
 
 /// A reader sees the whole file or none.

@@ -89,6 +89,7 @@ pub struct Args {
 /// # Errors
 /// If a part of it can't be started, with what its log says.
 pub async fn run(args: Args) -> anyhow::Result<()> {
+    let stopped = signal::stops()?;
     let directory = RunDirectory::create(args.dir.as_deref())?;
     let (notices, receiver) = Notices::new();
     let log = File::create(directory.path().join("logs/demo.log")).context("cannot create the demo's log")?;
@@ -98,6 +99,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         binary: env::current_exe().context("cannot find this program's own file")?,
         clock: Clock::new(args.speed),
         notices,
+        stopped: stopped.clone(),
     };
     let outcome = match &args.record {
         Some(file) => record::record(&args, &site, file, &mut terminal).await,
@@ -106,7 +108,10 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
             Err(error) => Err(error),
         },
     };
-    outcome.with_context(|| directory.keep()).inspect(|()| drop(directory))
+    if stopped.is_cancelled() {
+        return outcome;
+    }
+    outcome.with_context(|| directory.keep())
 }
 
 fn positive(text: &str) -> Result<f64, String> {

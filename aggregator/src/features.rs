@@ -19,6 +19,8 @@ use crate::forecast::Resource;
 pub const RETAINED_ROWS: usize = 5760;
 /// Batches followed from arrival to end, a component; beyond it the oldest is forgotten. About 100 bytes each.
 const OPEN_BATCHES: usize = 65_536;
+/// Ended batches whose place in the order of arrival is still kept, beside as many as are open.
+const ORDER_SLACK: usize = 1024;
 /// Closed rows that the cost model waits for the news of batches that ran in them.
 const SETTLE_ROWS: u64 = 4;
 /// A row is censored when more than this share of its CFS periods was throttled: demand was at least the usage.
@@ -300,10 +302,14 @@ impl Series {
             row.arrived_weight += weight;
             row.tapped = true;
         }
-        if self.open.len() >= OPEN_BATCHES
+        while self.open.len() >= OPEN_BATCHES
             && let Some(oldest) = self.order.pop_front()
         {
             self.open.remove(&oldest);
+        }
+        // One batch that never ends would hold all that came after it.
+        if self.order.len() > 2 * self.open.len() + ORDER_SLACK {
+            self.order.retain(|key| self.open.contains_key(key));
         }
         self.order.push_back(key.clone());
         self.open.insert(key, OpenBatch { weight, arrived_at: arrival.arrived_at });
@@ -313,9 +319,6 @@ impl Series {
         let Some(finished) = progress.finished_at else { return };
         let Some(batch) = self.open.remove(key) else { return };
         let started = progress.started_at.unwrap_or(batch.arrived_at);
-        while self.order.front().is_some_and(|key| !self.open.contains_key(key)) {
-            self.order.pop_front();
-        }
         let (from, to) = (started.0 as f64, finished.0.max(started.0 + 1) as f64);
         self.spread(from, to, |row, share| {
             row.served += share;
@@ -558,6 +561,21 @@ mod tests {
         assert!(data.targets[2][0].is_nan() && data.targets[3][0].is_nan());
         assert_eq!(data.inputs[2][0], data.inputs[1][0]);
         assert!(data.inputs.iter().flatten().all(|value| value.is_finite()));
+    }
+
+    #[test]
+    fn a_batch_that_never_ends_does_not_hold_those_after_it_in_memory() {
+        let mut series = Series::new(STEP);
+        series.observe("a", BootId(1), &Content { arrivals: vec![arrival(0, 1000, 1)], ..Content::default() });
+        for id in 1..10_000 {
+            let content = Content {
+                arrivals: vec![arrival(id, 1000, 1)],
+                progress: vec![finished(id, 1000, 2000)],
+                ..Content::default()
+            };
+            series.observe("a", BootId(1), &content);
+        }
+        assert!(series.open.len() == 1 && series.order.len() <= ORDER_SLACK + 3, "{}", series.order.len());
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Whose frames they are: the sender's bearer token tells the pod and the component, never the frame.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::Path;
 
 use anyhow::{Context, bail};
@@ -43,7 +43,12 @@ impl Tokens {
             format!("agents file {}: expected [{{\"token\", \"component\", \"pod\", \"uid\"}}]", path.display())
         })?;
         let mut tokens = HashMap::new();
+        let mut uids = HashSet::new();
         for agent in agents {
+            let PodIdentity { pod, uid, .. } = &agent.identity;
+            if uid.is_empty() || !uids.insert(uid.clone()) {
+                bail!("agents file {}: pod `{pod}`: expected a uid of its own, found `{uid}`", path.display());
+            }
             if agent.token.len() < 16 {
                 bail!(
                     "agents file {}: pod `{}`: expected a token of 16 characters or more",

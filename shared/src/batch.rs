@@ -179,6 +179,44 @@ pub struct DataCharacteristics {
     pub estimated: bool,
 }
 
+/// A part of a vector that no batch can have.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{field}: expected {expected}")]
+pub struct VectorError {
+    /// The part.
+    pub field: &'static str,
+    /// What would be right.
+    pub expected: &'static str,
+}
+
+impl DataCharacteristics {
+    /// The most bytes of a batch: 1 PiB.
+    pub const MAX_BYTES: u64 = 1 << 50;
+    /// The highest score.
+    pub const MAX_SCORE: f64 = 1e6;
+
+    /// Checks the numbers that models learn from: one NaN or one absurd size would spoil what they have learned.
+    ///
+    /// # Errors
+    /// The first part that is out of its range.
+    pub fn check(&self) -> Result<(), VectorError> {
+        let (volume, complexity) = (&self.data_volume, &self.data_complexity);
+        let within = |value: Option<f64>, most: f64| value.is_none_or(|value| (0.0..=most).contains(&value));
+        let bytes = |value: Option<u64>| value.is_none_or(|value| value <= Self::MAX_BYTES);
+        let checks = [
+            (bytes(Some(volume.bytes)), "dataVolume.bytes", "at most 2^50"),
+            (bytes(volume.unpacked_bytes), "dataVolume.unpackedBytes", "at most 2^50"),
+            (within(Some(complexity.score), Self::MAX_SCORE), "dataComplexity.score", "a number from 0 to 1000000"),
+            (within(complexity.entropy, 8.0), "dataComplexity.entropy", "a number from 0 to 8"),
+            (within(complexity.null_share, 1.0), "dataComplexity.nullShare", "a number from 0 to 1"),
+        ];
+        match checks.into_iter().find(|(holds, ..)| !holds) {
+            None => Ok(()),
+            Some((_, field, expected)) => Err(VectorError { field, expected }),
+        }
+    }
+}
+
 fn uncompressed() -> Compression {
     Compression::None
 }
@@ -262,6 +300,18 @@ mod tests {
         )
         .unwrap();
         assert_eq!(short, full);
+    }
+
+    #[test]
+    fn a_vector_that_no_batch_can_have_is_told_by_the_part_that_is_wrong() {
+        for (json, field) in [
+            (r#"{"dataVolume": 18446744073709551615, "dataComplexity": 1, "dataType": "csv"}"#, "dataVolume.bytes"),
+            (r#"{"dataVolume": 1, "dataComplexity": -1, "dataType": "csv"}"#, "dataComplexity.score"),
+            (r#"{"dataVolume": 1, "dataComplexity": 1e308, "dataType": "csv"}"#, "dataComplexity.score"),
+        ] {
+            let vector: DataCharacteristics = serde_json::from_str(json).unwrap();
+            assert_eq!(vector.check().unwrap_err().field, field);
+        }
     }
 
     #[test]

@@ -158,10 +158,6 @@ impl Frame {
         if magic != MAGIC {
             return Err(FrameError::Magic(magic));
         }
-        let schema = u16::from_le_bytes(field(header, 4));
-        if schema != SCHEMA {
-            return Err(FrameError::Schema(schema));
-        }
         let body_len = u32::from_le_bytes(field(header, 40)) as usize;
         let plain_len = u32::from_le_bytes(field(header, 44)) as usize;
         if body_len.max(plain_len) > MAX_BODY {
@@ -174,6 +170,11 @@ impl Frame {
         let found = crc32c::crc32c_append(crc32c::crc32c(&header[..48]), body);
         if found != expected {
             return Err(FrameError::Checksum { found, expected });
+        }
+        // Behind the checksum: a damaged frame must not pass for one of the future.
+        let schema = u16::from_le_bytes(field(header, 4));
+        if schema != SCHEMA {
+            return Err(FrameError::Schema(schema));
         }
         let content = match header[6] {
             STORED => decode_body(body)?,
@@ -302,6 +303,16 @@ mod tests {
         body.extend(frame().encode().unwrap());
         body[second + HEADER_LEN + 3] ^= 1;
         assert!(matches!(Frame::decode_all(&body), Err((1, FrameError::Checksum { .. }))));
+    }
+
+    #[test]
+    fn a_frame_of_the_future_is_told_from_a_damaged_one() {
+        let mut bytes = frame().encode().unwrap();
+        bytes[4] ^= 2;
+        assert!(matches!(Frame::decode(&bytes), Err(FrameError::Checksum { .. })));
+        let checksum = crc32c::crc32c_append(crc32c::crc32c(&bytes[..48]), &bytes[HEADER_LEN..]);
+        bytes[48..52].copy_from_slice(&checksum.to_le_bytes());
+        assert_eq!(Frame::decode(&bytes), Err(FrameError::Schema(3)));
     }
 
     #[test]

@@ -19,6 +19,7 @@ pub mod units;
 
 pub use batch::{
     BatchArrival, BatchProgress, Compression, DataCharacteristics, DataComplexity, DataType, DataVolume, Outcome,
+    VectorError,
 };
 pub use component::ComponentId;
 pub use frame::{BootId, Content, Frame, FrameError};

@@ -60,10 +60,14 @@ async fn samples_and_batches_come_to_the_aggregator_and_the_last_ones_on_the_way
     let http = reqwest::Client::new();
     let pushed = http.post(format!("http://{address}/v1/batches")).body("a,b\n1,2\n").send().await.unwrap();
     assert_eq!(pushed.status().as_u16(), 201);
+    let id = pushed.json::<serde_json::Value>().await.unwrap()["batchId"].as_str().unwrap().to_owned();
+    let started = http.post(format!("http://{address}/v1/batches/{id}/start")).send().await.unwrap();
+    assert_eq!(started.status().as_u16(), 204);
     let arrival = until(|| kept.lock().unwrap().iter().find_map(|f| f.content.arrivals.first().cloned())).await;
     assert_eq!(arrival.characteristics.data_type, DataType::Csv);
-    let sample = until(|| kept.lock().unwrap().iter().find_map(|f| f.content.samples.last().cloned())).await;
-    assert!(sample.cpu_us.is_some() && sample.memory.is_some() && sample.backlog.is_some());
+    let with_backlog = |frame: &Frame| frame.content.samples.iter().find(|sample| sample.backlog.is_some()).cloned();
+    let sample = until(|| kept.lock().unwrap().iter().find_map(with_backlog)).await;
+    assert!(sample.cpu_us.is_some() && sample.memory.is_some());
     for (path, holds) in [
         ("livez", "ok"),
         ("readyz", "sampler"),

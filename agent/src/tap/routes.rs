@@ -14,7 +14,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::post;
 use axum::{Json, Router};
 use forebay_shared::problem::Problem;
-use forebay_shared::{DataCharacteristics, Outcome, Timestamp};
+use forebay_shared::{DataCharacteristics, Outcome, Timestamp, VectorError};
 use serde::{Deserialize, Serialize};
 
 use super::Tap;
@@ -73,8 +73,11 @@ fn vector(content_type: Option<&str>, body: &Collected) -> Result<Option<DataCha
     }
     let bytes = body.kept.as_ref().map_or(&[][..], |kept| &kept.bytes);
     if bytes.len() <= MOST_VECTOR {
-        match serde_json::from_slice(bytes) {
-            Ok(vector) => return Ok(Some(vector)),
+        match serde_json::from_slice::<DataCharacteristics>(bytes) {
+            Ok(vector) => {
+                let refuse = |error: VectorError| Problem::bad(error.field, format!("expected {}", error.expected));
+                return vector.check().map(|()| Some(vector)).map_err(refuse);
+            }
             Err(error) if declared => return Err(Problem::bad("body", format!("not a vector: {error}"))),
             Err(_) => {}
         }

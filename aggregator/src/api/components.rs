@@ -100,7 +100,8 @@ pub(super) async fn decisions(
     limit: Params<Limit>,
 ) -> Result<Json<Value>, Problem> {
     let id = known(&shared, path)?;
-    let Query(Limit { limit }) = limit.map_err(|error| Problem::bad("limit", error.body_text()))?;
+    let Query(Limit { limit }) = limit
+        .map_err(|error| Problem::bad("limit", format!("expected a number of decisions: {}", error.body_text())))?;
     let limit = limit.unwrap_or(DECISIONS).min(MOST_DECISIONS);
     let decisions = blocking(&shared, move |shared| shared.history.decisions(&id, limit)).await?;
     Ok(Json(json!({ "decisions": decisions })))

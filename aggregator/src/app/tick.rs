@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use forebay_shared::Timestamp;
-use forebay_shared::health;
 use tokio_util::sync::CancellationToken;
 
 use super::{Shared, set_health};
@@ -25,6 +24,10 @@ pub(super) async fn run(
 ) -> anyhow::Result<()> {
     let step = shared.state().pace().step;
     let mut trainer = Trainer::spawn()?;
+    // Ready before the first tick, which may be a step away: agents need not wait for it.
+    let observed = orchestrator.observe().await;
+    set_health(&shared, "orchestrator", observed.map(drop).map_err(|error| error.to_string()));
+    set_health(&shared, "planner", Ok(()));
     loop {
         let now = Timestamp::now();
         let step_ms = step.as_millis() as u64;
@@ -69,7 +72,6 @@ async fn tick(shared: &Shared, orchestrator: &dyn Orchestrator, now: Timestamp) 
     let view = shared.state().view();
     shared.publish("tick", &view);
     shared.metrics.ticked();
-    shared.health.set("planner", health::State::Ok, "", now);
 }
 
 /// Applies a decision, or tells why not.

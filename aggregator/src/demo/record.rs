@@ -12,6 +12,7 @@ use anyhow::{Context, bail};
 use forebay_shared::{Millicores, Timestamp};
 use tokio::net::TcpListener;
 use tokio::time::{Instant, interval};
+use tokio_util::sync::CancellationToken;
 
 use super::Args;
 use super::limiter::Limiter;
@@ -20,7 +21,6 @@ use super::node::Target;
 use super::recorder::Recorder;
 use super::recording::{Given, Header, Recording};
 use super::replay::Replay;
-use super::signal::stop_signal;
 use super::stand::{Site, Stand};
 use super::terminal::Terminal;
 use super::worker::Stage;
@@ -53,7 +53,7 @@ pub(super) async fn record(args: &Args, site: &Site, file: &Path, terminal: &mut
         stand.start_agents(&aggregator, &tokens).await?;
         let start = Instant::now();
         let replay = Replay::start(workload, Part::History, site.clock.speed(), false, stand.entry.clone());
-        watch(&stand, &replay, terminal).await?;
+        watch(&site.stopped, &stand, &replay, terminal).await?;
         stand.drain(replay.put(), DRAIN).await;
         let (ended_at, seconds) = (Timestamp::now(), start.elapsed().as_secs_f64());
         anyhow::Ok(Header {
@@ -84,15 +84,20 @@ pub(super) async fn record(args: &Args, site: &Site, file: &Path, terminal: &mut
     Ok(())
 }
 
-async fn watch(stand: &Stand, replay: &Replay, terminal: &mut Terminal) -> anyhow::Result<()> {
+async fn watch(
+    stopped: &CancellationToken,
+    stand: &Stand,
+    replay: &Replay,
+    terminal: &mut Terminal,
+) -> anyhow::Result<()> {
     let start = Instant::now();
     let mut look = interval(terminal.pace());
-    let (ended, stopped) = (replay.ended(), stop_signal());
-    tokio::pin!(ended, stopped);
+    let ended = replay.ended();
+    tokio::pin!(ended);
     loop {
         tokio::select! {
             () = &mut ended => return Ok(()),
-            () = &mut stopped => bail!("stopped before the end: nothing is recorded"),
+            () = stopped.cancelled() => bail!("stopped before the end: nothing is recorded"),
             _ = look.tick() => terminal.replace(&format!(
                 "{:>4.0} s · minute {:.1} of the trace · batches in {}, out {}",
                 start.elapsed().as_secs_f64(),

@@ -19,7 +19,6 @@ use super::manifest::{self, Tokens};
 use super::node;
 use super::recording::Recording;
 use super::replay::Replay;
-use super::signal::stop_signal;
 use super::stand::{Site, Stand};
 use super::summary::{self, Conditions, Summary};
 use super::terminal::{self, Terminal, View};
@@ -39,6 +38,12 @@ const DRAIN: Duration = Duration::from_secs(10);
 /// Runs a demo; gives its summary.
 pub(super) async fn play(args: &Args, site: &Site, terminal: &mut Terminal) -> anyhow::Result<Summary> {
     let started_at = Timestamp::now();
+    if site.run.join("history.sqlite").exists() {
+        bail!("--dir {}: it holds the history of another run; expected a new or empty directory", site.run.display());
+    }
+    if let Some(file) = &args.json {
+        fs::write(file, "").with_context(|| format!("cannot write the summary to {}", file.display()))?;
+    }
     let limiter = Limiter::set_up(args.limiter, &site.run)?;
     let described = limiter.describe();
     let workload = Workload::new(args.seed, args.malformed)?;
@@ -64,13 +69,20 @@ pub(super) async fn play(args: &Args, site: &Site, terminal: &mut Terminal) -> a
     let server =
         Supervised::start(site.program("aggregator", serve_args(site, address, node_address)), site.notices.clone());
     let outcome = async {
-        wait_for(&aggregator, &server).await?;
-        terminal.print("aggregator ready; sending it the recorded history");
-        let sent = send_history(site, &aggregator, &tokens).await?;
-        stand.start_agents(aggregator.base(), &tokens).await?;
+        let start = async {
+            wait_for(&aggregator, &server).await?;
+            terminal.print("aggregator ready; sending it the recorded history");
+            let sent = send_history(site, &aggregator, &tokens).await?;
+            stand.start_agents(aggregator.base(), &tokens).await?;
+            anyhow::Ok(sent)
+        };
+        let sent = tokio::select! {
+            sent = start => sent?,
+            () = site.stopped.cancelled() => bail!("stopped before the replay began"),
+        };
         terminal.print(&format!("{sent} recorded frames sent, agents ready; the replay starts"));
         let replay = Replay::start(workload, Part::Replay, site.clock.speed(), true, stand.entry.clone());
-        let length = watch(args, &stand, &replay, &aggregator, &server, terminal).await;
+        let length = watch(args, &site.stopped, &stand, &replay, &aggregator, &server, terminal).await;
         replay.stop().await;
         stand.drain(replay.put(), DRAIN).await;
         terminal.print_notices();
@@ -91,6 +103,7 @@ pub(super) async fn play(args: &Args, site: &Site, terminal: &mut Terminal) -> a
 /// Shows how things are until the time is over or somebody wants it to stop; gives the time that has passed.
 async fn watch(
     args: &Args,
+    stopped: &CancellationToken,
     stand: &Stand,
     replay: &Replay,
     aggregator: &Aggregator,
@@ -99,13 +112,12 @@ async fn watch(
 ) -> Duration {
     let start = Instant::now();
     let end = sleep_until(start + Duration::from_secs_f64(args.minutes * 60.0));
-    let stopped = stop_signal();
-    tokio::pin!(end, stopped);
+    tokio::pin!(end);
     let mut look = interval(terminal.pace());
     loop {
         tokio::select! {
             () = &mut end => break,
-            () = &mut stopped => {
+            () = stopped.cancelled() => {
                 terminal.print("stopping: the summary follows");
                 break;
             }

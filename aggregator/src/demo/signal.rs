@@ -1,20 +1,26 @@
 //! When somebody wants the demo to stop.
 
-use std::future::pending;
-
+use anyhow::Context;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
 
-/// Comes back at Ctrl-C or a polite request to end.
-pub(super) async fn stop_signal() {
-    tokio::select! {
-        () = first(SignalKind::interrupt()) => {}
-        () = first(SignalKind::terminate()) => {}
-    }
-}
+/// Exit status of a program that was interrupted.
+const INTERRUPTED: i32 = 130;
 
-async fn first(kind: SignalKind) {
-    match signal(kind) {
-        Ok(mut signals) => drop(signals.recv().await),
-        Err(_) => pending().await,
+/// From now on, Ctrl-C and polite requests to end cancel the token; a second one ends the program at once.
+pub(super) fn stops() -> anyhow::Result<CancellationToken> {
+    let stopped = CancellationToken::new();
+    for kind in [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()] {
+        let mut signals = signal(kind).context("cannot listen for signals")?;
+        let stopped = stopped.clone();
+        tokio::spawn(async move {
+            while signals.recv().await.is_some() {
+                if stopped.is_cancelled() {
+                    std::process::exit(INTERRUPTED);
+                }
+                stopped.cancel();
+            }
+        });
     }
+    Ok(stopped)
 }

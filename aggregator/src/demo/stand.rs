@@ -15,6 +15,7 @@ use forebay_shared::client::PushClient;
 use futures_util::future::join_all;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep};
+use tokio_util::sync::CancellationToken;
 
 use super::children::{Program, Supervised};
 use super::clock::Clock;
@@ -42,6 +43,8 @@ pub(super) struct Site {
     pub(super) clock: Clock,
     /// Where to say what has happened.
     pub(super) notices: Notices,
+    /// Somebody wants it to stop.
+    pub(super) stopped: CancellationToken,
 }
 
 impl Site {

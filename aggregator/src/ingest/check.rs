@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use axum::http::StatusCode;
 use forebay_shared::problem::Problem;
-use forebay_shared::{BatchArrival, BatchProgress, Content, DataCharacteristics, Frame, ResourceSample, Timestamp};
+use forebay_shared::{BatchArrival, BatchProgress, Content, Frame, FrameError, ResourceSample, Timestamp};
 
 use super::Room;
 
@@ -14,8 +14,10 @@ const MAX_FRAMES: usize = 4096;
 /// Bytes that a request's frames may take decoded: eight times the body allowed, where samples take some five times
 /// as much decoded as sent.
 const MAX_DECODED: usize = 64 << 20;
-/// How far a pod's clock may be ahead.
-const MAX_AHEAD: Duration = Duration::from_secs(3600);
+/// How far a pod's clock may be ahead: a pod that died must be seen as silent soon after.
+const MAX_AHEAD: Duration = Duration::from_secs(60);
+/// Seconds after which to send again what is not wrong for good.
+const RETRY_LATER: u32 = 30;
 /// Characters of the name of a way to sample.
 const MAX_SAMPLING: usize = 64;
 
@@ -28,8 +30,15 @@ pub(super) fn decode(mut body: &[u8], room: &mut Room, now: Timestamp) -> Result
     let mut decoded = 0;
     while !body.is_empty() {
         let bad = |detail: String| Problem::bad(format!("frames[{}]", frames.len()), detail);
-        let (frame, rest) = Frame::decode(body).map_err(|error| bad(error.to_string()))?;
-        check(&frame.content, now).map_err(bad)?;
+        let (frame, rest) = Frame::decode(body).map_err(|error| match error {
+            // An aggregator that is upgraded reads it: the agent keeps it until then.
+            FrameError::Schema(_) => later(bad(error.to_string())),
+            error => bad(error.to_string()),
+        })?;
+        check(&frame.content, now).map_err(|fault| match fault {
+            Fault::Wrong(detail) => bad(detail),
+            Fault::Early(detail) => later(bad(detail)),
+        })?;
         let bytes = footprint(&frame);
         decoded += bytes;
         if decoded > MAX_DECODED || frames.len() == MAX_FRAMES {
@@ -40,6 +49,19 @@ pub(super) fn decode(mut body: &[u8], room: &mut Room, now: Timestamp) -> Result
         body = rest;
     }
     Ok(frames)
+}
+
+/// What is wrong with a frame.
+enum Fault {
+    /// It will always be.
+    Wrong(String),
+    /// It will pass: its time has not come.
+    Early(String),
+}
+
+/// The same problem as one that passes, so that the agent keeps the frame.
+fn later(problem: Problem) -> Problem {
+    Problem { field: problem.field, ..Problem::unavailable(problem.detail, RETRY_LATER) }
 }
 
 fn too_many() -> Problem {
@@ -59,20 +81,21 @@ fn footprint(frame: &Frame) -> usize {
         + content.progress.len() * size_of::<BatchProgress>()
 }
 
-fn check(content: &Content, now: Timestamp) -> Result<(), String> {
+fn check(content: &Content, now: Timestamp) -> Result<(), Fault> {
     if content.sampling.chars().nth(MAX_SAMPLING).is_some() {
-        return Err(format!("sampling: expected at most {MAX_SAMPLING} characters, such as `cgroup-v2`"));
+        let detail = format!("sampling: expected at most {MAX_SAMPLING} characters, such as `cgroup-v2`");
+        return Err(Fault::Wrong(detail));
     }
     let time = |name: fmt::Arguments<'_>, at: Timestamp| {
         if at <= now.plus(MAX_AHEAD) {
             return Ok(());
         }
         let (ahead, allowed) = (at.since(now).as_secs(), MAX_AHEAD.as_secs());
-        Err(format!(
+        Err(Fault::Early(format!(
             "{name}: {} ms is {ahead} s ahead of the aggregator's clock, expected at most {allowed} s; \
              set the clock of the pod's node",
             at.0
-        ))
+        )))
     };
     time(format_args!("closedAt"), content.closed_at)?;
     for (index, sample) in content.samples.iter().enumerate() {
@@ -80,8 +103,8 @@ fn check(content: &Content, now: Timestamp) -> Result<(), String> {
     }
     for (index, arrival) in content.arrivals.iter().enumerate() {
         time(format_args!("arrivals[{index}].arrivedAt"), arrival.arrived_at)?;
-        vector(&arrival.characteristics)
-            .map_err(|(field, expected)| format!("arrivals[{index}].characteristics.{field}: expected {expected}"))?;
+        let checked = arrival.characteristics.check();
+        checked.map_err(|error| Fault::Wrong(format!("arrivals[{index}].characteristics.{error}")))?;
     }
     for (index, progress) in content.progress.iter().enumerate() {
         for (name, at) in [("startedAt", progress.started_at), ("finishedAt", progress.finished_at)] {
@@ -89,22 +112,6 @@ fn check(content: &Content, now: Timestamp) -> Result<(), String> {
                 time(format_args!("progress[{index}].{name}"), at)?;
             }
         }
-    }
-    Ok(())
-}
-
-/// The numbers that models learn from are numbers: one NaN would spoil a training.
-fn vector(vector: &DataCharacteristics) -> Result<(), (&'static str, &'static str)> {
-    let complexity = &vector.data_complexity;
-    let within = |value: Option<f64>, most: f64| value.is_none_or(|value| (0.0..=most).contains(&value));
-    if !within(Some(complexity.score), f64::MAX) {
-        return Err(("dataComplexity.score", "a number, 0 or more"));
-    }
-    if !within(complexity.entropy, 8.0) {
-        return Err(("dataComplexity.entropy", "a number from 0 to 8"));
-    }
-    if !within(complexity.null_share, 1.0) {
-        return Err(("dataComplexity.nullShare", "a number from 0 to 1"));
     }
     Ok(())
 }

@@ -162,14 +162,21 @@ async fn a_bad_frame_is_named_and_nothing_of_the_request_is_stored() {
         (damaged, "damaged on the way"),
         ([&good[..], &b"GET / HTTP"[..]].concat(), "cut short"),
         ([&good[..], &[0; 64][..]].concat(), "expected the magic"),
-        (with(&|content| content.samples[0].at = later), "samples[0].at"),
-        (with(&|content| content.closed_at = later), "closedAt"),
         (with(&|content| content.sampling = "x".repeat(65)), "at most 64 characters"),
         (with(&|content| content.arrivals = vec![arrival(f64::NAN)]), "arrivals[0].characteristics"),
         ([&good[..], &body(&[unstorable])].concat(), "less than 2^63"),
     ] {
         let (status, problem) = fixture.post(bytes).await;
         assert_eq!((status, &problem["field"]), (StatusCode::BAD_REQUEST, &json!("frames[2]")), "{problem}");
+        assert!(problem["detail"].as_str().unwrap().contains(says), "{says}: {problem}");
+    }
+    // What is only early is to be kept and sent again.
+    for (bytes, says) in [
+        (with(&|content| content.samples[0].at = later), "samples[0].at"),
+        (with(&|content| content.closed_at = later), "closedAt"),
+    ] {
+        let (status, problem) = fixture.post(bytes).await;
+        assert_eq!((status, &problem["field"]), (StatusCode::SERVICE_UNAVAILABLE, &json!("frames[2]")), "{problem}");
         assert!(problem["detail"].as_str().unwrap().contains(says), "{says}: {problem}");
     }
     assert_eq!(fixture.stored(), 0);

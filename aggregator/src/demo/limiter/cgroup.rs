@@ -87,7 +87,7 @@ impl Cgroups {
     fn make(&self, dir: &Path) -> io::Result<()> {
         fs::create_dir(dir)?;
         let parent = dir.parent().unwrap_or(dir);
-        if self.version == Version::V2 && !fs::read_to_string(parent.join("cgroup.subtree_control"))?.contains("cpu") {
+        if self.version == Version::V2 && !has_cpu(parent)? {
             fs::write(parent.join("cgroup.subtree_control"), "+cpu")?;
         }
         Ok(())
@@ -149,6 +149,11 @@ impl Drop for Cgroups {
     fn drop(&mut self) {
         self.dirs.iter().for_each(|dir| remove(dir));
     }
+}
+
+/// The cpu controller is on for the children of a cgroup of v2; cpuset is another one.
+fn has_cpu(dir: &Path) -> io::Result<bool> {
+    Ok(fs::read_to_string(dir.join("cgroup.subtree_control"))?.split_whitespace().any(|name| name == "cpu"))
 }
 
 /// Quota and period of a share, µs. Below the least quota, the period is made longer.

@@ -69,14 +69,18 @@ fn frame(boot: u64, sequence: u64) -> Frame {
     Frame { boot: BootId(u128::from(boot)), sequence, first_retained: 0, content }
 }
 
-/// Posts a frame; gives how many were new, or `None` if there was no acknowledgement.
+/// Posts a frame; gives how many were new, or `None` if there was no acknowledgement. As long as the aggregator reads
+/// its history it says so, and the frame is sent again.
 async fn post(client: &Client, url: &str, frame: &Frame) -> Option<u64> {
-    let request = client.post(format!("{url}/observations")).bearer_auth(TOKEN).body(frame.encode().unwrap());
-    let answer = request.send().await.ok()?;
-    if answer.status() != StatusCode::OK {
-        return None;
+    loop {
+        let request = client.post(format!("{url}/observations")).bearer_auth(TOKEN).body(frame.encode().unwrap());
+        let answer = request.send().await.ok()?;
+        match answer.status() {
+            StatusCode::OK => return answer.json::<Value>().await.ok()?["accepted"].as_u64(),
+            StatusCode::SERVICE_UNAVAILABLE => tokio::time::sleep(Duration::from_millis(20)).await,
+            status => panic!("answered {status}"),
+        }
     }
-    answer.json::<Value>().await.ok()?["accepted"].as_u64()
 }
 
 /// Sends frames in order until the aggregator is gone; gives the sequence after the last acknowledged one.

@@ -172,7 +172,8 @@ fn orchestrator(target: &Target, state: &State) -> anyhow::Result<Box<dyn Orches
     let ids = state.components.iter().map(|component| component.id.clone());
     Ok(match target {
         Target::Local(url) => Box::new(Local::new(url, ids)?),
-        Target::DryRun => {
+        Target::DryRun(Some(url)) => Box::new(DryRun::over(Box::new(Local::new(url, ids)?))),
+        Target::DryRun(None) => {
             let declared = state.components.iter().map(|component| {
                 let allocation = component.declared();
                 (component.id.clone(), Observed { allocation, ready: allocation.replicas })

@@ -49,7 +49,7 @@ pub(crate) struct ServeArgs {
     /// Tokens of the agents: JSON, `[{"token", "component", "pod", "uid"}]`.
     #[arg(long, env = "FOREBAY_AGENTS")]
     pub(crate) agents: PathBuf,
-    /// Who carries decisions out: `dry-run`, or `local=URL` of a node.
+    /// Who carries decisions out: `local=URL` of a node, `dry-run=URL` to only look at one, or `dry-run` for none.
     #[arg(long, default_value = "dry-run", value_parser = parse_target, env = "FOREBAY_ORCHESTRATOR")]
     pub(crate) orchestrator: Target,
     /// Length of a step and of a tick.
@@ -69,15 +69,16 @@ pub(crate) struct ServeArgs {
 /// Who carries decisions out.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Target {
-    /// Nobody.
-    DryRun,
+    /// Nobody; a node is looked at, if there is one.
+    DryRun(Option<String>),
     /// The node at a URL.
     Local(String),
 }
 
 fn parse_target(text: &str) -> Result<Target, String> {
     match text.split_once('=') {
-        None if text == "dry-run" => Ok(Target::DryRun),
+        None if text == "dry-run" => Ok(Target::DryRun(None)),
+        Some(("dry-run", url)) if !url.is_empty() => Ok(Target::DryRun(Some(url.into()))),
         Some(("local", url)) if !url.is_empty() => Ok(Target::Local(url.into())),
         _ => Err("expected `dry-run`, or `local=URL` such as local=http://127.0.0.1:9500".into()),
     }

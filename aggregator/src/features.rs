@@ -31,7 +31,7 @@ const CENSORED_SHARE: f64 = 0.05;
 pub struct Row {
     /// Pod-milliseconds that samples cover.
     covered_ms: f64,
-    cpu_us: f64,
+    cpu_us: Option<f64>,
     /// Integral over time, byte-milliseconds.
     memory_byte_ms: Option<f64>,
     io_bytes: Option<f64>,
@@ -46,11 +46,11 @@ pub struct Row {
     /// Batches served, each by the share of its service time in the row.
     served: f64,
     served_weight: f64,
-    /// Batches waiting at the last sample.
-    pub waiting: Option<f64>,
-    /// Wait of the oldest of them, seconds.
+    /// Integrals over time, batch-milliseconds.
+    waiting_ms: Option<f64>,
+    in_service_ms: Option<f64>,
+    /// The longest that a batch had waited, seconds.
     pub oldest_wait: Option<f64>,
-    in_service: Option<f64>,
     /// The taps spoke: arrivals are known, even where they are none.
     tapped: bool,
 }
@@ -58,8 +58,7 @@ pub struct Row {
 impl Row {
     /// CPU used, cores; `None` where no sample tells.
     pub fn usage(&self, step_ms: u64) -> Option<f64> {
-        let covered = self.covered(step_ms)?;
-        Some(self.cpu_us / 1000.0 / covered)
+        Some(self.cpu_us? / 1000.0 / self.covered(step_ms)?)
     }
 
     /// Memory, bytes, summed over pods.
@@ -72,6 +71,16 @@ impl Row {
         Some(self.io_bytes? / self.covered(step_ms)? * 1000.0)
     }
 
+    /// Batches waiting, summed over pods, in the mean over the step.
+    pub fn waiting(&self, step_ms: u64) -> Option<f64> {
+        Some(self.waiting_ms? / self.covered(step_ms)?)
+    }
+
+    /// Batches being worked on, likewise.
+    pub fn in_service(&self, step_ms: u64) -> Option<f64> {
+        Some(self.in_service_ms? / self.covered(step_ms)?)
+    }
+
     /// Batches arriving a second; `None` where no tap tells.
     pub fn arrival_rate(&self, step_ms: u64) -> Option<f64> {
         self.tapped.then(|| self.arrivals / step_ms as f64 * 1000.0)
@@ -79,7 +88,7 @@ impl Row {
 
     /// Usage is a lower bound of demand here: CPU was throttled, or batches had to wait.
     pub fn censored(&self) -> bool {
-        self.throttled_periods > CENSORED_SHARE * self.periods.max(1.0) || self.waiting.is_some_and(|w| w > 0.0)
+        self.throttled_periods > CENSORED_SHARE * self.periods.max(1.0) || self.waiting_ms.is_some_and(|w| w > 0.0)
     }
 
     /// What the rates are over: the step, or the part of it that is covered where that is less.
@@ -265,9 +274,13 @@ impl Series {
         };
         let memory = sample.memory_working_set.or(sample.memory);
         self.spread(end - length, end, |row, share| {
+            row.covered_ms += share * length;
             if let Some(cpu) = sample.cpu_us {
-                row.covered_ms += share * length;
-                row.cpu_us += share * cpu as f64;
+                *row.cpu_us.get_or_insert(0.0) += share * cpu as f64;
+            }
+            if let Some(backlog) = sample.backlog {
+                *row.waiting_ms.get_or_insert(0.0) += share * length * backlog.waiting as f64;
+                *row.in_service_ms.get_or_insert(0.0) += share * length * backlog.in_service as f64;
             }
             if let Some(memory) = memory {
                 *row.memory_byte_ms.get_or_insert(0.0) += share * length * memory.0 as f64;
@@ -280,9 +293,8 @@ impl Series {
             row.tapped |= sample.backlog.is_some();
         });
         if let (Some(backlog), Some(row)) = (sample.backlog, self.row_mut(self.index(sample.at))) {
-            row.waiting = Some(backlog.waiting as f64);
-            row.oldest_wait = Some(backlog.oldest_wait_ms as f64 / 1000.0);
-            row.in_service = Some(backlog.in_service as f64);
+            let wait = backlog.oldest_wait_ms as f64 / 1000.0;
+            row.oldest_wait = Some(row.oldest_wait.map_or(wait, |longest| longest.max(wait)));
         }
         if self.pods.get(pod).is_none_or(|newest| newest.at < sample.at) {
             self.pods.retain(|_, known| sample.at.since(known.at) < Duration::from_secs(3600));
@@ -430,7 +442,8 @@ impl Dataset {
         let (mut upstream_weight, mut on_the_way) = (0.0, 0.0);
         for row in upstream.iter().filter_map(|series| series.row(index)) {
             upstream_weight += row.arrived_weight * per_second;
-            on_the_way += row.waiting.unwrap_or(0.0) + row.in_service.unwrap_or(0.0);
+            let step_ms = series.step_ms;
+            on_the_way += row.waiting(step_ms).unwrap_or(0.0) + row.in_service(step_ms).unwrap_or(0.0);
         }
         let day = (index * series.step_ms) as f64 / 86_400_000.0 * std::f64::consts::TAU;
         let [cpu, memory, io, arrivals] = *targets;
@@ -505,8 +518,10 @@ mod tests {
 
     #[test]
     fn usage_and_memory_add_over_pods_and_order_does_not_matter() {
-        let a = samples(vec![sample(10_000, 10_000, 1_000_000), sample(20_000, 10_000, 2_000_000)]);
-        let b = samples(vec![sample(20_000, 10_000, 3_000_000)]);
+        let waiting = |waiting| Some(Backlog { waiting, ..Backlog::default() });
+        let second = |cpu, batches| ResourceSample { backlog: waiting(batches), ..sample(20_000, 10_000, cpu) };
+        let a = samples(vec![sample(10_000, 10_000, 1_000_000), second(2_000_000, 5)]);
+        let b = samples(vec![second(3_000_000, 3)]);
         let (mut one, mut other) = (Series::new(STEP), Series::new(STEP));
         one.observe("a", BootId(1), &a);
         one.observe("b", BootId(2), &b);
@@ -516,6 +531,7 @@ mod tests {
             assert_eq!(series.row(1).unwrap().usage(10_000), Some(0.5));
             assert_eq!(series.row(1).unwrap().memory(10_000), Some(2000.0));
             assert_eq!(series.row(0).unwrap().usage(10_000), Some(0.1));
+            assert_eq!(series.row(1).unwrap().waiting(10_000), Some(8.0));
         }
     }
 

@@ -132,9 +132,7 @@ impl State {
         self.memory = plan.memory;
         for decision in plan.decisions {
             let Some(at) = self.place(&decision.component) else { continue };
-            if self.components[at].is_news(&decision) {
-                out.decisions.push((at, decision));
-            }
+            out.decisions.push((at, decision));
         }
         self.ticked_at = now;
         out

@@ -264,8 +264,8 @@ impl Component {
             bail!("upstream: `{unknown}` is no component; there are {:?}", names.keys());
         }
         let max = self.max_replicas.unwrap_or(u32::MAX);
-        if self.min_replicas > max || max == 0 {
-            bail!("minReplicas {} and maxReplicas {max}: expected 1 <= maxReplicas and min <= max", self.min_replicas);
+        if self.min_replicas > max || self.min_replicas == 0 {
+            bail!("minReplicas {} and maxReplicas {max}: expected 1 <= min <= max", self.min_replicas);
         }
         if self.resources.cpu.0 == 0 {
             bail!("resources.cpu: expected more than 0");

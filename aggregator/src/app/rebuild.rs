@@ -34,9 +34,9 @@ pub(super) async fn rebuild(shared: &Arc<Shared>) -> anyhow::Result<()> {
 }
 
 fn component(shared: &Shared, at: usize, now: Timestamp) -> anyhow::Result<()> {
-    let (id, step) = {
+    let (id, step, retrain) = {
         let state = shared.state();
-        (state.components[at].id.clone(), state.pace().step)
+        (state.components[at].id.clone(), state.pace().step, state.pace().retrain)
     };
     let history = &shared.history;
     let rows = u32::try_from(RETAINED_ROWS).unwrap_or(u32::MAX);
@@ -58,6 +58,9 @@ fn component(shared: &Shared, at: usize, now: Timestamp) -> anyhow::Result<()> {
             None
         }
     });
+    if let Some(model) = &component.model {
+        component.train_after = model.trained_at.plus(retrain);
+    }
     component.series.settle(now);
     let step = component.series.index(now);
     let lead = component.lead_steps();

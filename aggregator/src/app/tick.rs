@@ -58,6 +58,10 @@ async fn tick(shared: &Shared, orchestrator: &dyn Orchestrator, now: Timestamp) 
     };
     for (at, decision) in decisions {
         let decision = carry_out(shared, orchestrator, at, decision).await;
+        if !shared.state().components[at].is_news(&decision) {
+            continue;
+        }
+        tell(shared, &decision);
         shared.publish("decision", &decision);
         shared.state().decided(at, decision.clone());
         record(shared.history.record_decisions(vec![decision]).await);
@@ -83,11 +87,14 @@ async fn carry_out(shared: &Shared, orchestrator: &dyn Orchestrator, at: usize, 
     };
     decision.applied = outcome.is_ok();
     decision.refusal = outcome.err().map(|error| error.to_string());
-    let Decision { component, from, to, applied, refusal, reason, .. } = &decision;
+    decision
+}
+
+fn tell(shared: &Shared, decision: &Decision) {
+    let Decision { component, from, to, applied, refusal, reason, .. } = decision;
     let (from, to) = (format!("{}x{}", from.replicas, from.cpu), format!("{}x{}", to.replicas, to.cpu));
     tracing::info!(%component, from, to, applied, refusal, reason, "decided");
-    shared.metrics.decided(&decision.component.to_string(), decision.applied);
-    decision
+    shared.metrics.decided(&component.to_string(), *applied);
 }
 
 /// What cannot be recorded is still in force: the disk's trouble is no reason not to scale.

@@ -128,9 +128,15 @@ impl Component {
         self.feedback.expect(forecast, lead);
     }
 
-    /// A recommendation that stands is not repeated at each tick.
-    pub(super) fn is_news(&self, decision: &Decision) -> bool {
-        self.decisions.back().is_none_or(|last| last.applied || (last.from, last.to) != (decision.from, decision.to))
+    /// A decision that is refused for the same reason at each tick is told once.
+    pub fn is_news(&self, decision: &Decision) -> bool {
+        let same = |last: &Decision| {
+            !last.applied
+                && !decision.applied
+                && (last.from, last.to) == (decision.from, decision.to)
+                && last.refusal == decision.refusal
+        };
+        !self.decisions.back().is_some_and(same)
     }
 
     pub(super) fn decided(&mut self, decision: Decision, horizon: usize) {
@@ -168,46 +174,53 @@ impl Component {
         let current = self.observed.map_or_else(|| self.declared(), |observed| observed.allocation);
         let recent = |rows: u64, fact: &dyn Fn(u64) -> Option<f64>| {
             let now = self.series.index(now);
-            (now.saturating_sub(rows)..now).filter_map(fact).fold(0.0, f64::max)
+            (now.saturating_sub(rows)..now).filter_map(fact).reduce(f64::max)
         };
+        let usage = recent(2, &|row| self.series.row(row)?.usage(self.series.step_ms()));
+        let demand = self.demand(recent(REACTIVE_ROWS, &|row| self.series.demand(row)));
         let hold = if self.observed.is_none() {
             Some("nothing is known of its allocation".into())
         } else if self.is_stale(now, stale) {
             Some(format!("no news of it for {} s", stale.as_secs()))
+        } else if usage.is_none() || demand.is_none() {
+            Some("its use over the last steps is not known".into())
         } else {
             None
         };
         ComponentProblem {
             component: self.id.clone(),
-            limits: self.limits(),
+            limits: self.limits(current),
             objective: self.spec.objective,
             current,
-            demand: self.demand(&|rows| recent(rows, &|row| self.series.demand(row))),
+            demand: demand.unwrap_or(Demand::Reactive { cores: 0.0, because: "nothing is known".into() }),
             backlog: self.waiting(now).map_or(0.0, |waiting| self.series.work_of(&waiting)),
-            usage: recent(2, &|row| self.series.row(row)?.usage(self.series.step_ms())),
+            usage: usage.unwrap_or(0.0),
             service: self.series.service_seconds().unwrap_or(0.0),
             lead: self.lead.value(),
             hold,
         }
     }
 
-    fn limits(&self) -> Limits {
+    /// What the policy leaves alone stays as it is found.
+    fn limits(&self, current: Allocation) -> Limits {
         let spec = &self.spec;
-        let most = match spec.policy {
-            // Undeclared, a recommendation may say what it will; it is not applied.
-            Policy::Horizontal | Policy::Hybrid => spec.max_replicas.unwrap_or(1000),
-            Policy::Vertical => spec.max_replicas.unwrap_or(spec.min_replicas).max(spec.min_replicas),
+        // Undeclared, a recommendation may say what it will; it is not applied.
+        let declared = (spec.min_replicas, spec.max_replicas.unwrap_or(1000));
+        let start = spec.resources.cpu;
+        let (replicas, cpu) = match spec.policy {
+            Policy::Horizontal => (declared, (current.cpu, current.cpu)),
+            Policy::Vertical => {
+                let found = (current.replicas, current.replicas);
+                (found, (spec.min_cpu.unwrap_or(start), spec.max_cpu.unwrap_or(start)))
+            }
+            Policy::Hybrid => (declared, (spec.min_cpu.unwrap_or(start), spec.max_cpu.unwrap_or(start))),
         };
-        let cpu = spec.resources.cpu;
-        Limits {
-            policy: spec.policy,
-            replicas: (spec.min_replicas, most),
-            cpu: (spec.min_cpu.unwrap_or(cpu), spec.max_cpu.unwrap_or(cpu)),
-        }
+        Limits { policy: spec.policy, replicas, cpu }
     }
 
-    fn demand(&self, recent: &dyn Fn(u64) -> f64) -> Demand {
-        let reactive = |because: String| Demand::Reactive { cores: recent(REACTIVE_ROWS), because };
+    /// What is expected, or else the most of `recent` rows; `None` where neither is known.
+    fn demand(&self, recent: Option<f64>) -> Option<Demand> {
+        let reactive = |because: String| recent.map(|cores| Demand::Reactive { cores, because });
         let Some(model) = &self.model else { return reactive("no model yet".into()) };
         let confidence = model.scores.confidence();
         if confidence < TRUSTED {
@@ -218,11 +231,11 @@ impl Component {
             return reactive("no forecast of late".into());
         };
         let quantile = self.spec.costs.quantile();
-        Demand::Forecast {
+        Some(Demand::Forecast {
             cores: curve.iter().map(|row| at_quantile(row, quantile)).collect(),
             made_at: forecast.map_or(Timestamp(0), |forecast| forecast.made_at),
             source: format!("lstm {} at its {quantile:.2} quantile", model.version),
-        }
+        })
     }
 }
 

@@ -10,6 +10,7 @@ use forebay_shared::{
 
 use super::*;
 use crate::forecaster::challenge;
+use crate::pipeline;
 use crate::planner::{Allocation, Basis};
 
 const STEP_MS: u64 = 15_000;
@@ -162,14 +163,73 @@ fn a_recommendation_that_stands_is_told_once() {
         let before = world.allocation;
         let tick = world.step();
         world.allocation = before;
-        for (_, decision) in tick.decisions {
-            if let Some(last) = world.state.components[0].decisions.back_mut() {
-                last.applied = false;
+        // The world has applied it; a recommendation is not.
+        for (at, decision) in tick.decisions {
+            world.state.components[at].decisions.pop_back();
+            let decision = Decision { applied: false, refusal: world.state.withheld(at), ..decision };
+            if world.state.components[at].is_news(&decision) {
+                told.push(decision.to);
+                world.state.decided(at, decision);
             }
-            told.push(decision.to);
         }
     }
     assert!(world.state.withheld(0).is_some_and(|why| why == "mode is recommend"));
     told.windows(2).for_each(|pair| assert_ne!(pair[0], pair[1]));
     assert!(!told.is_empty() && told.len() < 10, "{told:?}");
+}
+
+#[test]
+fn what_could_not_be_carried_out_is_decided_again() {
+    let mut world = World::new();
+    world.allocation.replicas = 1;
+    let mut tries = 0;
+    for _ in 0..6 {
+        let before = world.allocation;
+        let tick = world.step();
+        world.allocation = before;
+        for (at, decision) in tick.decisions {
+            world.state.components[at].decisions.pop_back();
+            let refusal = Some("cannot reach the node".to_owned());
+            world.state.decided(at, Decision { applied: false, refusal, ..decision });
+            tries += 1;
+        }
+    }
+    assert!(tries >= 3, "{tries}");
+}
+
+#[test]
+fn a_component_whose_use_is_not_known_yet_is_left_as_it_is() {
+    let mut world = World::new();
+    world.allocation.replicas = 8;
+    let id = world.id();
+    // Its first sample lies in the step that has just begun.
+    let sample = ResourceSample {
+        at: Timestamp(world.tick * STEP_MS + 1000),
+        interval_ms: 1000,
+        cpu_us: Some(500_000),
+        ..ResourceSample::default()
+    };
+    let content = Content { samples: vec![sample], ..Content::default() };
+    world.state.receive(&id, "pod", BootId(1), &content);
+    let tick = world.tick_at(Timestamp(world.tick * STEP_MS + 1100));
+    assert!(tick.decisions.is_empty(), "{:?}", tick.decisions);
+}
+
+#[test]
+fn what_the_policy_leaves_alone_stays_as_it_is_found() {
+    for (policy, found) in [("vertical", 3), ("horizontal", 4)] {
+        let mut world = World::new();
+        let spec = &mut world.state.components[0].spec;
+        spec.policy = if policy == "vertical" { pipeline::Policy::Vertical } else { pipeline::Policy::Horizontal };
+        spec.max_cpu = Some(Millicores(1000));
+        world.allocation = Allocation { replicas: found, cpu: Millicores(750) };
+        for _ in 0..20 {
+            for (_, decision) in world.step().decisions {
+                match policy {
+                    "vertical" => assert_eq!(decision.to.replicas, found),
+                    _ => assert_eq!(decision.to.cpu, Millicores(750)),
+                }
+            }
+        }
+    }
 }

@@ -107,7 +107,7 @@ impl Component {
                 ("usageCores", row.and_then(|row| row.usage(step_ms))),
                 ("demandCores", self.series.demand(index)),
                 ("arrivalsPerSecond", row.and_then(|row| row.arrival_rate(step_ms))),
-                ("waiting", row.and_then(|row| row.waiting)),
+                ("waiting", row.and_then(|row| row.waiting(step_ms))),
                 ("oldestWaitSeconds", row.and_then(|row| row.oldest_wait)),
                 ("memoryBytes", row.and_then(|row| row.memory(step_ms))),
                 ("ioBytesPerSecond", row.and_then(|row| row.io(step_ms))),

@@ -131,6 +131,9 @@ fn decide(problem: &Problem, component: &ComponentProblem, memory: &mut Memory) 
     let window = component.lead * STABILISATION_LEADS;
     memory.wanted.retain(|(at, _)| problem.now.since(*at) < window && *at < problem.now);
     memory.wanted.push_back((problem.now, keep));
+    // Nothing shrinks on a short memory: at a start, or after a hold.
+    let remembers =
+        memory.wanted.front().is_some_and(|(at, _)| problem.now.since(*at) + problem.step * 3 / 2 >= window);
     let settled = memory.wanted.iter().map(|(_, wanted)| *wanted).max_by_key(capacity)?;
 
     let current = component.current;
@@ -138,7 +141,7 @@ fn decide(problem: &Problem, component: &ComponentProblem, memory: &mut Memory) 
     let (to, need) = if capacity(&raise) > capacity(&base) {
         // What has to grow in place grows at once to what the horizon will ask for, not a little at each tick.
         if component.limits.policy == Policy::Vertical { (keep, whole) } else { (raise, soon) }
-    } else if capacity(&settled) < capacity(&base) && is_quiet(component) {
+    } else if capacity(&settled) < capacity(&base) && remembers && is_quiet(component) {
         (settled, whole)
     } else {
         (base, whole)

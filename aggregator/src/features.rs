@@ -180,7 +180,8 @@ impl Series {
     pub fn demand(&self, index: u64) -> Option<f64> {
         let row = self.row(index)?;
         match self.cost {
-            Some(cost) if row.tapped => {
+            // A tap that never tells of ends teaches no cost of batches.
+            Some(cost) if row.tapped && cost.per_batch + cost.per_mib > 0.0 => {
                 let work = cost.of(row.arrivals, row.arrived_weight);
                 Some(cost.base + work / self.step_ms as f64 * 1000.0)
             }

@@ -98,7 +98,10 @@ impl Scale {
         Local {
             mean: std::array::from_fn(|k| if of_calendar(k) { self.mean[k] } else { own.mean[k] }),
             deviation: std::array::from_fn(|k| {
-                if of_calendar(k) { self.deviation[k] } else { own.deviation[k].max(LOCAL_SHARE * self.deviation[k]) }
+                // A window that stands still swings as little as a window may.
+                let still = window.iter().all(|row| row[k] == window[0][k]);
+                let own = if still { 0.0 } else { own.deviation[k] };
+                if of_calendar(k) { self.deviation[k] } else { own.max(LOCAL_SHARE * self.deviation[k]) }
             }),
         }
     }

@@ -134,7 +134,7 @@ fn decide(problem: &Problem, component: &ComponentProblem, memory: &mut Memory) 
     // Nothing shrinks on a short memory: at a start, or after a hold.
     let remembers =
         memory.wanted.front().is_some_and(|(at, _)| problem.now.since(*at) + problem.step * 3 / 2 >= window);
-    let settled = memory.wanted.iter().map(|(_, wanted)| *wanted).max_by_key(capacity)?;
+    let settled = memory.wanted.iter().map(|(_, wanted)| component.clamped(*wanted)).max_by_key(capacity)?;
 
     let current = component.current;
     let base = component.clamped(current);

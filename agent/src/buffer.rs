@@ -239,12 +239,12 @@ impl Buffer {
         }
     }
 
-    /// Writes all that is left in memory to the spill, if there is one: the agent ends.
-    pub(crate) async fn spill_rest(&self) {
-        let Some(spill) = &self.0.spill else { return };
+    /// Writes all that is left in memory to the spill: the agent ends. False if there is none, or it did not work.
+    pub(crate) async fn spill_rest(&self) -> bool {
+        let Some(spill) = &self.0.spill else { return false };
         let (head, rest) = self.state().rest();
         if !head.is_empty() && !spill.prepend(head).await {
-            return;
+            return false;
         }
         let mut rest = rest.into_iter().peekable();
         while rest.peek().is_some() {
@@ -255,9 +255,10 @@ impl Buffer {
             })
             .collect();
             if !spill.append(batch).await {
-                return;
+                return false;
             }
         }
+        true
     }
 
     /// A quarter of the memory at the most: the request under way is not given up.
@@ -285,6 +286,11 @@ impl Buffer {
 
     fn state(&self) -> MutexGuard<'_, State> {
         self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    #[cfg(test)]
+    pub(crate) fn boot(&self) -> BootId {
+        self.state().boot
     }
 
     #[cfg(test)]

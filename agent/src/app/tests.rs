@@ -9,6 +9,7 @@ use clap::Parser;
 use forebay_shared::{DataType, Frame};
 
 use super::*;
+use tokio::net::TcpListener;
 
 /// An aggregator that takes everything, and its URL.
 async fn aggregator() -> (Arc<Mutex<Vec<Frame>>>, String) {

@@ -38,9 +38,18 @@ impl Rig {
 
 async fn ask(stream: &mut (impl AsyncRead + AsyncWrite + Unpin), request: &str) -> String {
     stream.write_all(request.as_bytes()).await.unwrap();
-    let mut answer = vec![0; 4096];
-    let len = stream.read(&mut answer).await.unwrap_or(0);
-    String::from_utf8_lossy(&answer[..len]).into_owned()
+    let (mut answer, mut chunk) = (String::new(), [0; 4096]);
+    loop {
+        let len = stream.read(&mut chunk).await.unwrap_or(0);
+        answer.push_str(&String::from_utf8_lossy(&chunk[..len]));
+        let whole = answer.split_once("\r\n\r\n").is_some_and(|(head, body)| {
+            let told = head.split_once("content-length: ").and_then(|(_, told)| told.lines().next()?.parse().ok());
+            body.len() >= told.unwrap_or(0)
+        });
+        if len == 0 || whole {
+            return answer;
+        }
+    }
 }
 
 const GET: &str = "GET / HTTP/1.1\r\nHost: x\r\n\r\n";

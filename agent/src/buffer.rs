@@ -144,6 +144,7 @@ impl Buffer {
     /// The oldest frames, as many as fit into `most` bytes and at most `frames`; one at least, if there is one. They
     /// are under way from now on, and those of the request before are not any more.
     pub(crate) async fn take(&self, most: usize, frames: usize) -> Option<Request> {
+        self.release();
         let most = most.min(self.largest_request());
         if let Some(request) = self.state().take_head(most, frames) {
             return Some(request);
@@ -303,15 +304,13 @@ impl Buffer {
     pub(crate) fn request(&self, most: usize, frames: usize) -> Option<Seen> {
         let state = self.state();
         let request = Request::of(state.head.iter().chain(&state.queue), most, frames)?;
-        Some(Seen { first: request.first(), count: request.count(), body: request.body().whole() })
+        Some(Seen { body: request.body().whole() })
     }
 }
 
 /// A request, as a test looks at it.
 #[cfg(test)]
 pub(crate) struct Seen {
-    pub(crate) first: u64,
-    pub(crate) count: u64,
     pub(crate) body: Vec<u8>,
 }
 
@@ -431,8 +430,9 @@ impl State {
             return None;
         }
         let mut bytes = 0;
+        let most = BATCH.min(self.limit / 8);
         while let Some(oldest) = self.queue.front()
-            && (bytes == 0 || bytes + oldest.bytes.len() <= BATCH)
+            && (bytes == 0 || bytes + oldest.bytes.len() <= most)
         {
             bytes += oldest.bytes.len();
             self.spilling.extend(self.queue.pop_front());

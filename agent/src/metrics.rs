@@ -73,7 +73,11 @@ impl Metrics {
             tap_refused_batches: add(registry, "tap_refused_batches", "Batches cut short, too slow or too long"),
             tap_inspection_panics: add(registry, "tap_inspection_panics", "Panics caught in inspection"),
             tap_open_batches: add(registry, "tap_open_batches", "Batches that have not finished"),
-            buffer_dropped_frames: add(registry, "buffer_dropped_frames", "Frames given up since the buffer or its spill was full, or the spill damaged"),
+            buffer_dropped_frames: add(
+                registry,
+                "buffer_dropped_frames",
+                "Frames given up since the buffer or its spill was full, or the spill damaged",
+            ),
             buffer_bytes: add(registry, "buffer_bytes", "Bytes held in memory for the aggregator"),
             buffer_frames: add(registry, "buffer_frames", "Frames held for the aggregator, in memory and on disk"),
             buffer_spilled_frames: add(registry, "buffer_spilled_frames", "Frames written to the spill"),

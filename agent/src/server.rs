@@ -106,8 +106,10 @@ fn routes(facts: Facts, agent: Handle) -> Router {
 
 async fn livez(State(facts): State<Facts>) -> Result<&'static str, Problem> {
     let stalled = facts.health.stalled();
-    let told: Vec<String> =
-        stalled.iter().map(|(name, silent)| format!("the {name} has made no turn for {} s", silent.as_secs())).collect();
+    let told: Vec<String> = stalled
+        .iter()
+        .map(|(name, silent)| format!("the {name} has made no turn for {} s", silent.as_secs()))
+        .collect();
     if told.is_empty() { Ok("ok") } else { Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, told.join("; "))) }
 }
 
@@ -146,3 +148,6 @@ fn resident() -> Option<u64> {
 async fn unknown() -> Problem {
     Problem::not_found("nothing here: expected /livez, /readyz, /healthz, /metrics or, with --tap push, /v1/batches")
 }
+
+#[cfg(test)]
+mod tests;

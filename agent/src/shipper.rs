@@ -111,9 +111,15 @@ impl Shipper {
             self.pulse.beat();
             let Some(request) = self.buffer.take(self.most_bytes, self.most_frames).await else { return };
             if request.is_backlog(self.flush + FRESH) {
-                let wait = self.bucket.charge(request.len(), Instant::now());
+                let wait = self.bucket.wait(Instant::now());
+                if !wait.is_zero() {
+                    // What waits here may still give way to newer frames.
+                    self.buffer.release();
+                    sleep(wait).await;
+                    continue;
+                }
+                self.bucket.charge(request.len());
                 self.metrics.shipper_backlog_bytes.inc_by(request.len() as u64);
-                sleep(wait).await;
             }
             let verdict = self.post.send(&request).await;
             if let Some(wait) = self.obey(&request, verdict) {

@@ -74,24 +74,22 @@ pub async fn uniform(request: Request, next: Next) -> Response {
     let method = request.method().clone();
     let response = next.run(request).await;
     let status = response.status();
-    let is_problem = response.headers().get(header::CONTENT_TYPE).is_some_and(|kind| kind.as_bytes() == PROBLEM.as_bytes());
+    let is_problem =
+        response.headers().get(header::CONTENT_TYPE).is_some_and(|kind| kind.as_bytes() == PROBLEM.as_bytes());
     if is_problem || !(status.is_client_error() || status.is_server_error()) {
         return response;
     }
     let (parts, body) = response.into_parts();
-    let allow = parts.headers.get(header::ALLOW).cloned();
-    let detail = match &allow {
-        Some(allow) if status == StatusCode::METHOD_NOT_ALLOWED => {
-            format!("{method} is not allowed here: expected {}", allow.to_str().unwrap_or("another method"))
-        }
-        _ => {
-            let text = to_bytes(body, LONGEST_DETAIL).await.unwrap_or_default();
-            String::from_utf8_lossy(&text).into_owned()
-        }
+    let detail = if status == StatusCode::METHOD_NOT_ALLOWED {
+        // Which are, the router adds behind this.
+        format!("{method} is not allowed here: expected one that the header Allow names")
+    } else {
+        let text = to_bytes(body, LONGEST_DETAIL).await.unwrap_or_default();
+        String::from_utf8_lossy(&text).into_owned()
     };
     let mut response = Problem::new(status, detail).into_response();
-    if let Some(allow) = allow {
-        response.headers_mut().insert(header::ALLOW, allow);
+    if let Some(allow) = parts.headers.get(header::ALLOW) {
+        response.headers_mut().insert(header::ALLOW, allow.clone());
     }
     response
 }

@@ -102,7 +102,10 @@ impl<T> Rotating<T> {
             }
             return Ok(());
         }
-        Err(format!("`{}` changes while it is read", self.paths.first().map_or("", |path| path.to_str().unwrap_or("?"))))
+        Err(format!(
+            "`{}` changes while it is read",
+            self.paths.first().map_or("", |path| path.to_str().unwrap_or("?"))
+        ))
     }
 
     fn take(&mut self, contents: Vec<Vec<u8>>) -> Result<(), String> {

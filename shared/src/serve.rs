@@ -239,7 +239,8 @@ async fn connection(slot: Slot, stream: TcpStream, peer: SocketAddr) {
     let Some(tls) = &serving.tls else { return requests(serving, stream, peer).await };
     let handshake = async {
         let _turn = serving.handshakes.acquire().await.ok()?;
-        let config = tls.config().inspect_err(|error| tracing::error!(error, "there is no certificate to serve")).ok()?;
+        let config =
+            tls.config().inspect_err(|error| tracing::error!(error, "there is no certificate to serve")).ok()?;
         TlsAcceptor::from(config).accept(stream).await.ok()
     };
     let shaken = serving.stop.run_until_cancelled(timeout(serving.limits.handshake, handshake)).await;

@@ -7,9 +7,9 @@ use axum::body::Bytes;
 use axum::routing::post;
 use clap::Parser;
 use forebay_shared::{DataType, Frame};
+use tokio::net::TcpListener;
 
 use super::*;
-use tokio::net::TcpListener;
 
 /// An aggregator that takes everything, and its URL.
 async fn aggregator() -> (Arc<Mutex<Vec<Frame>>>, String) {

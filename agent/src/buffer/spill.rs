@@ -62,7 +62,8 @@ impl Spill {
     pub(super) fn start(place: Place, metrics: Metrics) -> std::io::Result<Self> {
         let (commands, received) = mpsc::channel(COMMANDS);
         let standing = Arc::new(Shown::default());
-        let keeper = Keeper { place, standing: Arc::clone(&standing), metrics: metrics.clone(), store: None, quiet: false };
+        let keeper =
+            Keeper { place, standing: Arc::clone(&standing), metrics: metrics.clone(), store: None, quiet: false };
         std::thread::Builder::new().name("spill".into()).stack_size(STACK).spawn(move || keeper.run(received))?;
         Ok(Self { commands, standing, failed: Mutex::default(), abandoned: AtomicBool::new(false), metrics })
     }
@@ -203,7 +204,11 @@ impl Keeper {
             Ok((store, toll)) => {
                 let found = store.standing();
                 if found.frames > 0 {
-                    tracing::info!(frames = found.frames, bytes = found.bytes, "frames of an earlier run are shipped first");
+                    tracing::info!(
+                        frames = found.frames,
+                        bytes = found.bytes,
+                        "frames of an earlier run are shipped first"
+                    );
                 }
                 self.store = Some(store);
                 self.show(toll);

@@ -73,7 +73,8 @@ impl Store {
     /// Opens a directory, and finds what an earlier boot left there.
     pub(super) fn open(directory: &Path, limit: u64) -> io::Result<(Self, Toll)> {
         DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
-        let lock = OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(directory.join("lock"))?;
+        let lock =
+            OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(directory.join("lock"))?;
         lock.try_lock().map_err(|error| match error {
             std::fs::TryLockError::WouldBlock => io::Error::other("another agent uses it"),
             std::fs::TryLockError::Error(error) => error,

@@ -114,7 +114,8 @@ impl Connector {
         let target = &self.target;
         let network = |why: String| Fault::new("network", format!("cannot reach the aggregator at {target}: {why}"));
         let found = lookup_host((host.as_str(), *port)).await;
-        let addresses: Vec<SocketAddr> = found.map_err(|error| network(error.to_string()))?.take(MOST_ADDRESSES).collect();
+        let addresses: Vec<SocketAddr> =
+            found.map_err(|error| network(error.to_string()))?.take(MOST_ADDRESSES).collect();
         let mut why = "its name has no address".to_owned();
         for address in addresses {
             match timeout(STEP, TcpStream::connect(address)).await {
@@ -145,14 +146,21 @@ impl Connector {
 
     fn distrust(&self, why: &CertificateError) -> String {
         match why {
-            CertificateError::UnknownIssuer => match &self.trust {
+            // A CA that was made anew under its old name shows as a bad signature.
+            CertificateError::UnknownIssuer | CertificateError::BadSignature => match &self.trust {
                 Trust::File(file, _) => {
-                    format!("its issuer is unknown; expected the PEM of its CA in --ca-file `{}`", file.display())
+                    format!(
+                        "none of the CAs in --ca-file `{}` has signed it; expected the PEM of its CA",
+                        file.display()
+                    )
                 }
-                _ => "its issuer is unknown to this system; expected --ca-file with the PEM of its CA".to_owned(),
+                _ => "no CA of this system has signed it; expected --ca-file with the PEM of its CA".to_owned(),
             },
             CertificateError::NotValidForName => {
-                format!("it is not for the name `{}`; expected --aggregator with a name that it holds", self.target.host)
+                format!(
+                    "it is not for the name `{}`; expected --aggregator with a name that it holds",
+                    self.target.host
+                )
             }
             CertificateError::NotValidForNameContext { presented, .. } => format!(
                 "it is for {}, not for `{}`; expected --aggregator with a name that it holds",
@@ -176,7 +184,9 @@ impl Trust {
             Self::Nobody => Ok(None),
             Self::File(_, config) => {
                 let config = config.get().cloned();
-                config.map(Some).map_err(|error| Fault::new("tls", format!("--ca-file: {error}; expected the PEM of a CA")))
+                config
+                    .map(Some)
+                    .map_err(|error| Fault::new("tls", format!("--ca-file: {error}; expected the PEM of a CA")))
             }
             Self::Platform(Some(config)) => Ok(Some(Arc::clone(config))),
             Self::Platform(config) => {

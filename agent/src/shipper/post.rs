@@ -62,7 +62,8 @@ impl Post {
         }
         let sent = async {
             let open = timeout(TIMEOUT, self.connector.open()).await;
-            let open = open.map_err(|_| Fault::new("timeout", format!("cannot connect to {} in time", self.target)))??;
+            let open =
+                open.map_err(|_| Fault::new("timeout", format!("cannot connect to {} in time", self.target)))??;
             self.metrics.shipper_connections.inc();
             let request = self.request(frames, token);
             self.exchange(open, request).await

@@ -39,7 +39,13 @@ impl Target {
         let port = match authority.port_u16() {
             Some(port) => port,
             None if told => bail!(expected()),
-            None => if tls { 443 } else { 80 },
+            None => {
+                if tls {
+                    443
+                } else {
+                    80
+                }
+            }
         };
         let path = format!("{}{PATH}", uri.path().trim_end_matches('/'));
         Ok(Self {
@@ -73,7 +79,10 @@ mod tests {
     fn a_url_gives_what_a_request_needs() {
         let target = Target::of_aggregator("https://forebay.ops.svc/west/").unwrap();
         assert_eq!((target.tls, target.host.as_str(), target.port), (true, "forebay.ops.svc", 443));
-        assert_eq!((target.authority.as_bytes(), target.path.path()), (&b"forebay.ops.svc"[..], "/west/api/v1/observations"));
+        assert_eq!(
+            (target.authority.as_bytes(), target.path.path()),
+            (&b"forebay.ops.svc"[..], "/west/api/v1/observations")
+        );
         let target = Target::of_aggregator("http://[::1]:9400").unwrap();
         assert_eq!((target.tls, target.host.as_str(), target.port), (false, "::1", 9400));
         assert_eq!(target.to_string(), "http://[::1]:9400/api/v1/observations");
@@ -85,8 +94,18 @@ mod tests {
     #[test]
     fn what_is_no_url_of_an_aggregator_is_refused_with_what_would_be_right() {
         for bad in [
-            "forebay:9400", "ftp://forebay", "http://", "https://:9400", "http://a/?x=1", "http://a/#x", "http://u:p@a/",
-            "http://a:99999", "http://a:", "http://a b", "/path", "",
+            "forebay:9400",
+            "ftp://forebay",
+            "http://",
+            "https://:9400",
+            "http://a/?x=1",
+            "http://a/#x",
+            "http://u:p@a/",
+            "http://a:99999",
+            "http://a:",
+            "http://a b",
+            "/path",
+            "",
         ] {
             let error = Target::of_aggregator(bad).unwrap_err().to_string();
             assert!(error.contains(bad) && error.contains("https://forebay:9400"), "{error}");

@@ -100,14 +100,18 @@ async fn through_every_misbehaviour_each_frame_arrives_once_and_in_order() {
     let acts = script.len();
     let aggregator = Aggregator::start(script).await;
     let rig = Rig::start(way(aggregator.address));
-    for n in 0..20 {
-        rig.record(5 * n..5 * n + 5);
-        sleep(Duration::from_millis(10)).await;
-    }
+    let mut closed = 0;
+    let play = async {
+        while aggregator.requests.lock().unwrap().len() <= acts {
+            rig.record(closed..closed + 5);
+            closed += 5;
+            sleep(Duration::from_millis(10)).await;
+        }
+    };
+    timeout(Duration::from_secs(60), play).await.expect("the script is played");
     rig.shipped().await;
-    assert_eq!(aggregator.sequences(), (0..100).collect::<Vec<_>>());
-    assert!(aggregator.requests.lock().unwrap().len() >= acts, "the script was played");
-    assert_eq!(rig.metrics.shipper_frames.get(), 100);
+    assert!(aggregator.sequences() == (0..closed).collect::<Vec<_>>());
+    assert_eq!(rig.metrics.shipper_frames.get(), closed);
     assert!(rig.metrics.shipper_duplicate_frames.get() > 0);
     assert_eq!(rig.health.parts()["shipper"].state, State::Ok);
 }
@@ -157,7 +161,7 @@ async fn only_the_frame_that_is_refused_is_given_up_and_found_in_few_requests() 
         // The end ships what there is.
         rig.stop.cancel();
         timeout(Duration::from_secs(5), rig.task).await.unwrap().unwrap();
-        assert_eq!(aggregator.sequences(), (0..1000).filter(|n| *n != 700).collect::<Vec<_>>());
+        assert!(aggregator.sequences() == (0..1000).filter(|n| *n != 700).collect::<Vec<_>>());
         assert_eq!(rig.metrics.shipper_refused_frames.get(), 1);
         let kept = aggregator.kept.lock().unwrap();
         assert_eq!(kept[700].first_retained, 701, "the gap is told");
@@ -176,14 +180,14 @@ async fn many_tiny_frames_go_in_requests_that_the_aggregator_takes() {
     timeout(Duration::from_secs(5), rig.task).await.unwrap().unwrap();
     let requests = aggregator.requests.lock().unwrap().clone();
     assert!(requests.len() <= 6 && requests.iter().all(|request| request.frames <= MOST_FRAMES), "{requests:?}");
-    assert_eq!(aggregator.sequences(), (0..3000).collect::<Vec<_>>());
+    assert!(aggregator.sequences() == (0..3000).collect::<Vec<_>>());
 }
 
 #[tokio::test]
 async fn an_early_frame_waits_if_its_time_comes_and_is_given_up_if_its_clock_was_wrong() {
     let aggregator = Aggregator::start([]).await;
     let now = Timestamp::now();
-    let soon = now.plus(Duration::from_millis(400)).0;
+    let soon = now.plus(Duration::from_millis(1200)).0;
     let far = now.plus(Duration::from_secs(3600)).0;
     aggregator.check_times();
     let rig = Rig::start(Way { flush: Duration::from_millis(500), ..way(aggregator.address) });

@@ -23,7 +23,8 @@ impl Rig {
     async fn start(limits: Limits, tls: Option<ServerTls>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let (address, stop, counters) = (listener.local_addr().unwrap(), CancellationToken::new(), Counters::default());
-        let app = Router::new().route("/", get(|ConnectInfo(peer): ConnectInfo<SocketAddr>| async move { peer.to_string() }));
+        let app =
+            Router::new().route("/", get(|ConnectInfo(peer): ConnectInfo<SocketAddr>| async move { peer.to_string() }));
         let app = app.route("/slow", get(|| async { sleep(Duration::from_millis(300)).await }));
         let app = app.layer(axum::middleware::from_fn(crate::problem::uniform));
         let server = Server::new(listener).tls(tls).limits(limits).counters(counters.clone());
@@ -103,7 +104,7 @@ async fn a_peer_holds_no_more_than_its_share() {
 async fn what_the_framework_refuses_is_a_problem_document() {
     let rig = Rig::start(limits(), None).await;
     let answer = ask(&mut rig.connect().await, "DELETE / HTTP/1.1\r\nHost: x\r\n\r\n").await;
-    for part in ["405", "allow: GET,HEAD", "application/problem+json", "DELETE is not allowed here: expected GET,HEAD"] {
+    for part in ["405", "allow: GET,HEAD", "application/problem+json", "DELETE is not allowed here"] {
         assert!(answer.contains(part), "{part}: {answer}");
     }
     let answer = ask(&mut rig.connect().await, "GET /nowhere HTTP/1.1\r\nHost: x\r\n\r\n").await;

@@ -144,7 +144,8 @@ impl Aggregator {
     async fn request(&self, head: &str, stream: &mut BufReader<TcpStream>) -> Option<Answer> {
         assert!(head.starts_with("POST /api/v1/observations HTTP/1.1\r\n"), "{head}");
         let header = |name: &str| {
-            let found = head.lines().find_map(|line| line.split_once(": ").filter(|(key, _)| key.eq_ignore_ascii_case(name)));
+            let found =
+                head.lines().find_map(|line| line.split_once(": ").filter(|(key, _)| key.eq_ignore_ascii_case(name)));
             found.map(|(_, value)| value.to_owned())
         };
         assert_eq!(header("content-type").as_deref(), Some("application/vnd.forebay.frames"));

@@ -63,7 +63,7 @@ async fn round(seed: u64) {
     rig.task.await.unwrap();
     let expected: Vec<_> = closed.into_iter().map(|(boot, frames)| (boot, (0..frames).collect::<Vec<_>>())).collect();
     let found = aggregator.boots();
-    assert_eq!(found, expected, "seed {seed}");
+    assert!(found == expected, "seed {seed}: a frame was lost, doubled or moved");
 }
 
 #[tokio::test]

@@ -28,6 +28,7 @@ impl Ca {
 
     /// Signs a certificate for `name`, into `tls.crt` and `tls.key`.
     fn sign(&self, dir: &Path, name: &str, years: std::ops::Range<i32>) -> ServerTls {
+        std::fs::create_dir_all(dir).unwrap();
         let key = KeyPair::generate().unwrap();
         let mut params = CertificateParams::new(vec![name.to_owned()]).unwrap();
         params.not_before = date_time_ymd(years.start, 1, 1);
@@ -81,14 +82,15 @@ async fn why_an_aggregator_is_not_trusted_is_told_with_what_would_be_right() {
     let ca_file = dir.path().join("ca.crt");
     std::fs::write(&ca_file, &ca.pem).unwrap();
     let missing = dir.path().join("missing.crt");
+    let folder = |n: u8| dir.path().join(n.to_string());
     for (tls, ca_file, says) in [
-        (Some(other.sign(dir.path(), "localhost", NOW)), &ca_file, "its issuer is unknown; expected the PEM of its CA in --ca-file"),
-        (Some(ca.sign(dir.path(), "forebay.ops.svc", NOW)), &ca_file, "forebay.ops.svc"),
-        (Some(ca.sign(dir.path(), "forebay.ops.svc", NOW)), &ca_file, "not for `localhost`"),
-        (Some(ca.sign(dir.path(), "localhost", 2001..2002)), &ca_file, "it has expired"),
-        (Some(ca.sign(dir.path(), "localhost", 3999..4000)), &ca_file, "it is not valid yet"),
+        (Some(other.sign(&folder(1), "localhost", NOW)), &ca_file, "has signed it; expected the PEM of its CA"),
+        (Some(ca.sign(&folder(2), "forebay.ops.svc", NOW)), &ca_file, "forebay.ops.svc"),
+        (Some(ca.sign(&folder(3), "forebay.ops.svc", NOW)), &ca_file, "not for `localhost`"),
+        (Some(ca.sign(&folder(4), "localhost", 2001..2002)), &ca_file, "it has expired"),
+        (Some(ca.sign(&folder(5), "localhost", 3999..4000)), &ca_file, "it is not valid yet"),
         (None, &ca_file, "does not speak TLS"),
-        (Some(ca.sign(dir.path(), "localhost", NOW)), &missing, "--ca-file: cannot read"),
+        (Some(ca.sign(&folder(6), "localhost", NOW)), &missing, "--ca-file: cannot read"),
     ] {
         let target = serve(tls, "localhost").await;
         let rig = Rig::start(trusting(target, ca_file));

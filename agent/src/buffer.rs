@@ -6,7 +6,7 @@
 //! ```
 //!
 //! The head is the request under way. It comes from the disk if anything is there, else from the queue, and leaves
-//! when it is acknowledged or refused; what fails goes back to where it came from. When memory is nearly full the
+//! when it is acknowledged or refused; what fails goes back to where it came from. When memory is half full the
 //! oldest frames of the queue are written behind those on disk; where there is no spill, or it does not work, the
 //! oldest ones that are not under way are given up and counted. Frames behind a gap tell so by their first retained
 //! sequence.
@@ -26,8 +26,8 @@ use forebay_shared::{BatchArrival, BatchProgress, BootId, Bytes, Content, Frame,
 use tokio::sync::Notify;
 use tokio::time::{Instant, timeout};
 
-use self::closed::Closed;
 pub(crate) use self::closed::{Body, Request};
+use self::closed::{Closed, Most};
 pub(crate) use self::spill::Place;
 use self::spill::Spill;
 use crate::metrics::Metrics;
@@ -46,7 +46,7 @@ pub(crate) struct Buffer(Arc<Shared>);
 struct Shared {
     state: Mutex<State>,
     urgent: Notify,
-    /// Memory is nearly full.
+    /// Memory is half full.
     pressed: Notify,
     /// What was being written to the spill is written, or is not.
     spilled: Notify,
@@ -67,8 +67,9 @@ struct State {
     /// On the way to the disk.
     spilling: Vec<Closed>,
     queue: VecDeque<Closed>,
-    /// Of head, spilling and queue.
-    closed_bytes: usize,
+    queue_bytes: usize,
+    /// Of head and spilling.
+    taken_bytes: usize,
     next_sequence: u64,
 }
 
@@ -99,7 +100,8 @@ impl Buffer {
             consumed: 0,
             spilling: Vec::new(),
             queue: VecDeque::new(),
-            closed_bytes: 0,
+            queue_bytes: 0,
+            taken_bytes: 0,
             next_sequence: 0,
         };
         let (urgent, pressed, spilled) = (Notify::new(), Notify::new(), Notify::new());
@@ -145,39 +147,45 @@ impl Buffer {
     /// are under way from now on, and those of the request before are not any more.
     pub(crate) async fn take(&self, most: usize, frames: usize) -> Option<Request> {
         self.release();
-        let most = most.min(self.largest_request());
-        if let Some(request) = self.state().take_head(most, frames) {
+        // A quarter of the memory at the most: the request under way is not given up.
+        let most = Most { bytes: most, frames, weight: self.state().limit / 4 };
+        if let Some(request) = self.state().take_head(most) {
             return Some(request);
         }
-        if let Some(spill) = &self.0.spill {
-            let asked = timeout(PATIENCE, self.take_spilled(spill, most, frames)).await;
-            match asked {
-                Ok(Some(request)) => return Some(request),
-                Ok(None) => {}
-                Err(_) => {
-                    spill.abandon();
-                    self.state().finish_spilling(false);
-                }
+        let Some(spill) = &self.0.spill else { return self.state().take_queued(most) };
+        match timeout(PATIENCE, self.take_spilled(spill, most)).await {
+            Ok(request) => request,
+            Err(_) => {
+                spill.abandon();
+                let mut state = self.state();
+                state.finish_spilling(false);
+                state.take_queued(most)
             }
         }
-        self.state().take_queued(most, frames)
     }
 
-    async fn take_spilled(&self, spill: &Spill, most: usize, frames: usize) -> Option<Request> {
+    /// From the disk, as long as anything is there or on its way; else from the queue.
+    async fn take_spilled(&self, spill: &Spill, most: Most) -> Option<Request> {
         loop {
             let mut spilled = std::pin::pin!(self.0.spilled.notified());
             spilled.as_mut().enable();
-            if self.state().spilling.is_empty() {
-                break;
+            let consumed = {
+                let mut state = self.state();
+                match (state.spilling.is_empty(), spill.holds()) {
+                    (true, false) => return state.take_queued(most),
+                    (true, true) => Some(std::mem::take(&mut state.consumed)),
+                    (false, _) => None,
+                }
+            };
+            let Some(consumed) = consumed else {
+                spilled.await;
+                continue;
+            };
+            let read = spill.read(consumed, most.bytes.min(most.weight), most.frames).await;
+            if let Some(request) = self.state().take_read(read, most) {
+                return Some(request);
             }
-            spilled.await;
         }
-        if !spill.holds() {
-            return None;
-        }
-        let consumed = std::mem::take(&mut self.state().consumed);
-        let read = spill.read(consumed, most, frames).await;
-        self.state().take_read(read, most, frames)
     }
 
     /// Forgets the first `count` frames of the request under way: the aggregator has them. The others are not under
@@ -220,7 +228,7 @@ impl Buffer {
         self.0.spill.as_ref().map_or((0, 0), |spill| (spill.bytes(), spill.frames()))
     }
 
-    /// Writes frames to the spill whenever memory is nearly full; never returns.
+    /// Writes frames to the spill whenever memory is half full; never returns.
     pub(crate) async fn spill_on(&self) {
         let Some(spill) = &self.0.spill else { return std::future::pending().await };
         loop {
@@ -262,11 +270,6 @@ impl Buffer {
         true
     }
 
-    /// A quarter of the memory at the most: the request under way is not given up.
-    fn largest_request(&self) -> usize {
-        self.state().limit / 4
-    }
-
     fn record(&self, at: Timestamp, push: impl FnOnce(&mut Content)) {
         let mut state = self.state();
         push(&mut state.open);
@@ -277,7 +280,7 @@ impl Buffer {
     }
 
     fn settle(&self, state: MutexGuard<'_, State>, dropped: u64) {
-        let press = state.held() > state.high_water() && self.0.spill.as_ref().is_some_and(Spill::may_write);
+        let press = state.is_pressed() && self.0.spill.as_ref().is_some_and(Spill::may_write);
         drop(state);
         self.0.metrics.buffer_dropped_frames.inc_by(dropped);
         if press {
@@ -303,7 +306,8 @@ impl Buffer {
     #[cfg(test)]
     pub(crate) fn request(&self, most: usize, frames: usize) -> Option<Seen> {
         let state = self.state();
-        let request = Request::of(state.head.iter().chain(&state.queue), most, frames)?;
+        let request =
+            Request::of(state.head.iter().chain(&state.queue), Most { bytes: most, frames, weight: usize::MAX })?;
         Some(Seen { body: request.body().whole() })
     }
 }
@@ -316,7 +320,12 @@ pub(crate) struct Seen {
 
 impl State {
     fn held(&self) -> usize {
-        self.open_bytes() + self.closed_bytes
+        self.open_bytes() + self.queue_bytes + self.taken_bytes
+    }
+
+    /// What could be spilled is half of the limit: the head and what comes meanwhile have the other half.
+    fn is_pressed(&self) -> bool {
+        self.open_bytes() + self.queue_bytes > self.limit / 2
     }
 
     /// As allocated, not as used.
@@ -324,11 +333,6 @@ impl State {
         self.open.samples.capacity() * size_of::<ResourceSample>()
             + self.open.arrivals.capacity() * size_of::<BatchArrival>()
             + self.open.progress.capacity() * size_of::<BatchProgress>()
-    }
-
-    /// From here on frames are spilled, and to half of the limit.
-    fn high_water(&self) -> usize {
-        self.limit / 4 * 3
     }
 
     /// Closes the open content; gives the number of frames that were lost by it.
@@ -347,7 +351,7 @@ impl State {
             Ok(mut bytes) => {
                 bytes.shrink_to_fit();
                 let closed = Closed { boot: self.boot, sequence, at: Some(Instant::now()), bytes: bytes.into() };
-                self.closed_bytes += closed.weight();
+                self.queue_bytes += closed.weight();
                 self.queue.push_back(closed);
                 0
             }
@@ -363,50 +367,64 @@ impl State {
     fn make_room(&mut self) -> u64 {
         let mut dropped = 0;
         while self.held() > self.limit {
-            let Some(oldest) = self.queue.pop_front() else { break };
-            self.closed_bytes -= oldest.weight();
+            if self.pop_queue().is_none() {
+                break;
+            }
             dropped += 1;
         }
         dropped
     }
 
-    fn take_head(&mut self, most: usize, frames: usize) -> Option<Request> {
+    fn pop_queue(&mut self) -> Option<Closed> {
+        let oldest = self.queue.pop_front()?;
+        self.queue_bytes -= oldest.weight();
+        Some(oldest)
+    }
+
+    fn push_back_to_queue(&mut self, taken: Closed) {
+        self.taken_bytes -= taken.weight();
+        self.queue_bytes += taken.weight();
+        self.queue.push_front(taken);
+    }
+
+    fn take_head(&mut self, most: Most) -> Option<Request> {
         if self.head_on_disk {
             self.drop_head();
         }
-        let request = Request::of(self.head.iter(), most, frames)?;
+        let request = Request::of(self.head.iter(), most)?;
         self.in_flight = request.count() as usize;
         Some(request)
     }
 
-    fn take_read(&mut self, read: Vec<Closed>, most: usize, frames: usize) -> Option<Request> {
-        let request = Request::of(read.iter(), most, frames)?;
+    fn take_read(&mut self, read: Vec<Closed>, most: Most) -> Option<Request> {
+        let request = Request::of(read.iter(), most)?;
         self.head = read.into();
         self.head.truncate(request.count() as usize);
         self.head_on_disk = true;
         self.in_flight = self.head.len();
-        self.closed_bytes += self.head.iter().map(Closed::weight).sum::<usize>();
+        self.taken_bytes += self.head.iter().map(Closed::weight).sum::<usize>();
         Some(request)
     }
 
-    fn take_queued(&mut self, most: usize, frames: usize) -> Option<Request> {
-        let request = Request::of(self.queue.iter(), most, frames)?;
+    fn take_queued(&mut self, most: Most) -> Option<Request> {
+        let request = Request::of(self.queue.iter(), most)?;
         self.in_flight = request.count() as usize;
-        self.head = self.queue.drain(..self.in_flight).collect();
+        self.head = std::iter::from_fn(|| self.pop_queue()).take(request.count() as usize).collect();
+        self.taken_bytes += self.head.iter().map(Closed::weight).sum::<usize>();
         self.head_on_disk = false;
         Some(request)
     }
 
     fn pop_head(&mut self) {
         if let Some(done) = self.head.pop_front() {
-            self.closed_bytes -= done.weight();
+            self.taken_bytes -= done.weight();
             self.in_flight = self.in_flight.saturating_sub(1);
             self.consumed += u64::from(self.head_on_disk);
         }
     }
 
     fn drop_head(&mut self) {
-        self.closed_bytes -= self.head.iter().map(Closed::weight).sum::<usize>();
+        self.taken_bytes -= self.head.iter().map(Closed::weight).sum::<usize>();
         self.head.clear();
         self.head_on_disk = false;
         self.in_flight = 0;
@@ -419,14 +437,14 @@ impl State {
             self.drop_head();
         } else if !disk_is_older_than_the_queue {
             while let Some(last) = self.head.pop_back() {
-                self.queue.push_front(last);
+                self.push_back_to_queue(last);
             }
         }
     }
 
     /// The oldest of the queue, if it is time.
     fn start_spilling(&mut self) -> Option<Vec<Closed>> {
-        if self.held() <= self.limit / 2 || !self.spilling.is_empty() {
+        if self.open_bytes() + self.queue_bytes <= self.limit / 3 || !self.spilling.is_empty() {
             return None;
         }
         let mut bytes = 0;
@@ -435,17 +453,19 @@ impl State {
             && (bytes == 0 || bytes + oldest.bytes.len() <= most)
         {
             bytes += oldest.bytes.len();
-            self.spilling.extend(self.queue.pop_front());
+            let taken = self.pop_queue();
+            self.spilling.extend(taken);
         }
+        self.taken_bytes += self.spilling.iter().map(Closed::weight).sum::<usize>();
         (!self.spilling.is_empty()).then(|| self.spilling.clone())
     }
 
     fn finish_spilling(&mut self, written: bool) {
         while let Some(last) = self.spilling.pop() {
             if written {
-                self.closed_bytes -= last.weight();
+                self.taken_bytes -= last.weight();
             } else {
-                self.queue.push_front(last);
+                self.push_back_to_queue(last);
             }
         }
     }

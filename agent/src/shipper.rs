@@ -231,15 +231,16 @@ impl Shipper {
 /// shipped by then is left on the spill, if there is one.
 pub(crate) async fn run(mut shipper: Shipper, stop: CancellationToken) {
     let buffer = shipper.buffer.clone();
-    let on = async {
-        tokio::select! {
-            () = ship_on(&mut shipper) => {}
-            () = buffer.spill_on() => {}
-        }
+    let ship = async {
+        let _ = stop.run_until_cancelled(ship_on(&mut shipper)).await;
+        buffer.close(Timestamp::now());
+        timeout(shipper.last, shipper.ship()).await.is_ok()
     };
-    let _ = stop.run_until_cancelled(on).await;
-    buffer.close(Timestamp::now());
-    if timeout(shipper.last, shipper.ship()).await.is_ok() {
+    let all = tokio::select! {
+        all = ship => all,
+        () = buffer.spill_on() => false,
+    };
+    if all {
         return;
     }
     let (_, frames) = buffer.size();

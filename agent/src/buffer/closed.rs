@@ -39,6 +39,15 @@ impl Closed {
     }
 }
 
+/// What a request may hold.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Most {
+    pub(super) bytes: usize,
+    pub(super) frames: usize,
+    /// Bytes in memory.
+    pub(super) weight: usize,
+}
+
 /// Frames to send, the oldest first; one at least.
 #[derive(Clone, Debug)]
 pub(crate) struct Request {
@@ -47,11 +56,13 @@ pub(crate) struct Request {
 }
 
 impl Request {
-    /// The first of `frames`, as many as fit into `most` bytes and `most_frames`, and one at least if there is one.
-    pub(super) fn of<'a>(frames: impl Iterator<Item = &'a Closed>, most: usize, most_frames: usize) -> Option<Self> {
+    /// The first of `frames`, as many as fit, and one at least if there is one.
+    pub(super) fn of<'a>(frames: impl Iterator<Item = &'a Closed>, most: Most) -> Option<Self> {
         let mut request = Self { frames: Vec::new(), len: 0 };
-        for frame in frames.take(most_frames.max(1)) {
-            if request.len > 0 && request.len + frame.bytes.len() > most {
+        let mut weight = 0;
+        for frame in frames.take(most.frames.max(1)) {
+            weight += frame.weight();
+            if request.len > 0 && (request.len + frame.bytes.len() > most.bytes || weight > most.weight) {
                 break;
             }
             request.len += frame.bytes.len();

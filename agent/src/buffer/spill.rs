@@ -109,10 +109,14 @@ impl Spill {
     /// The oldest frames, once the first `consumed` of those read before are forgotten.
     pub(super) async fn read(&self, consumed: u64, most: usize, frames: usize) -> Vec<Closed> {
         let (answer, told) = oneshot::channel();
-        if self.commands.send(Command::Read { consumed, most, frames, answer }).await.is_err() {
-            return Vec::new();
+        // A thread that has died answers nobody any more.
+        match self.commands.send(Command::Read { consumed, most, frames, answer }).await {
+            Ok(()) => told.await.inspect_err(|_| self.abandon()).unwrap_or_default(),
+            Err(_) => {
+                self.abandon();
+                Vec::new()
+            }
         }
-        told.await.unwrap_or_default()
     }
 
     /// The disk does not answer: what is on it is given up, so that what is in memory can be shipped.

@@ -15,7 +15,7 @@ use crate::args::Args;
 struct Agent {
     address: SocketAddr,
     runtime: Handle,
-    _stop: tokio::sync::oneshot::Sender<()>,
+    _stop: oneshot::Sender<()>,
     _dir: tempfile::TempDir,
 }
 
@@ -33,7 +33,7 @@ impl Agent {
             "--tap=push".to_owned(),
             "--interval=20ms".to_owned(),
         ]);
-        let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+        let (stop, stopped) = oneshot::channel::<()>();
         let (handle, told) = std::sync::mpsc::channel();
         std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().max_blocking_threads(2).build();

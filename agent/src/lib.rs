@@ -7,7 +7,8 @@
 //! ```
 //!
 //! It lives in somebody else's pod: memory is bounded, nothing waits for it, and no failure of its own reaches the
-//! component. One thread does all the work, but for the inspection of large batches.
+//! component. One thread does all the work, but for the inspection of large batches; another answers HTTP, so that
+//! probes are answered however busy the first is, and a third writes to the spill if there is one.
 
 mod app;
 mod args;

@@ -33,6 +33,9 @@ use crate::buffer::Buffer;
 use crate::metrics::Metrics;
 use crate::tap::Tap;
 
+/// A turn beside its interval: a node may starve its pods for a while.
+const LONGEST_TURN: Duration = Duration::from_secs(120);
+
 /// Why there is no reading; says what would be right.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
@@ -105,7 +108,9 @@ pub(crate) struct Sink {
 pub(crate) async fn run(mut sampler: Sampler, every: Duration, sink: Sink, stop: CancellationToken) {
     let mut ticks = interval_at(Instant::now(), every);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
+    let pulse = sink.health.pulse("sampler", LONGEST_TURN + 2 * every);
     while stop.run_until_cancelled(ticks.tick()).await.is_some() {
+        pulse.beat();
         tick(&mut sampler, &sink);
     }
 }

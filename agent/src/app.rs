@@ -87,7 +87,7 @@ impl App {
         let token = config.token_file.clone().map(Token::new);
         let url = config.observations.clone();
         let shipper = Shipper::new(buffer.clone(), url, token, health.clone(), metrics.clone())?;
-        let sampler = Sampler::new(config.sampling.clone(), config.cgroup_root.clone());
+        let sampler = Sampler::new(config.target.clone());
         let listener = TcpListener::bind(config.listen).await;
         let listener = listener.with_context(|| format!("cannot listen on {}: is it taken?", config.listen))?;
         Ok(Self {

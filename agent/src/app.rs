@@ -89,7 +89,7 @@ impl App {
         let buffer = buffer.context("cannot start the thread of the spill")?;
         let tap = config.push.then(|| Tap::new(buffer.clone(), metrics.clone()));
         let shipper = Shipper::new(buffer.clone(), config.way.clone(), health.clone(), metrics.clone());
-        let sampler = Sampler::new(config.sampling.clone(), config.cgroup_root.clone());
+        let sampler = Sampler::new(config.sampled.clone());
         let listener = TcpListener::bind(config.listen);
         let listener = listener.with_context(|| format!("cannot listen on {}: is it taken?", config.listen))?;
         Ok(Self {

@@ -3,15 +3,19 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::str::FromStr;
 use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
 use clap::{Parser, ValueEnum};
 use forebay_shared::Bytes;
 
+pub use self::sampling::{Sampling, SamplingArgs};
+
 use crate::buffer::Place;
+use crate::sampler;
 use crate::shipper::{Target, Way};
+
+mod sampling;
 
 const SHORTEST_INTERVAL: Duration = Duration::from_millis(20);
 const LONGEST_INTERVAL: Duration = Duration::from_secs(3600);
@@ -47,13 +51,9 @@ pub struct Args {
     #[arg(long, env = "FOREBAY_TOKEN_FILE", value_name = "PATH")]
     pub token_file: Option<PathBuf>,
 
-    /// What to sample: a cgroup, or the processes that a file lists, a PID a line.
-    #[arg(long, env = "FOREBAY_SAMPLING", value_name = "cgroup=PATH|pids=FILE")]
-    pub sampling: Option<Sampling>,
-
-    /// Where cgroups are mounted.
-    #[arg(long, env = "FOREBAY_CGROUP_ROOT", value_name = "PATH", default_value = "/sys/fs/cgroup")]
-    pub cgroup_root: PathBuf,
+    /// What to sample.
+    #[command(flatten)]
+    pub sampling: SamplingArgs,
 
     /// How batches are seen; may be given more than once.
     #[arg(long, env = "FOREBAY_TAP", value_delimiter = ',')]
@@ -90,27 +90,6 @@ pub struct Args {
     /// Exit when the standard input closes: with the parent that holds its other end.
     #[arg(long, env = "FOREBAY_EXIT_WITH_STDIN", hide = true)]
     pub exit_with_stdin: bool,
-}
-
-/// What is sampled.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Sampling {
-    /// A cgroup v2 directory, or a cgroup v1 path below each controller's mount.
-    Cgroup(PathBuf),
-    /// The processes that a file lists, a PID a line.
-    Pids(PathBuf),
-}
-
-impl FromStr for Sampling {
-    type Err = anyhow::Error;
-
-    fn from_str(text: &str) -> anyhow::Result<Self> {
-        match text.split_once('=') {
-            Some(("cgroup", path)) if !path.is_empty() => Ok(Self::Cgroup(path.into())),
-            Some(("pids", file)) if !file.is_empty() => Ok(Self::Pids(file.into())),
-            _ => anyhow::bail!("expected cgroup=PATH or pids=FILE"),
-        }
-    }
 }
 
 /// How batches are seen.
@@ -164,8 +143,8 @@ pub(crate) struct Config {
     pub(crate) address_file: Option<PathBuf>,
     /// To whom frames are shipped, and how.
     pub(crate) way: Way,
-    pub(crate) sampling: Sampling,
-    pub(crate) cgroup_root: PathBuf,
+    /// What is sampled.
+    pub(crate) sampled: sampler::Target,
     pub(crate) push: bool,
     pub(crate) interval: Duration,
     pub(crate) buffer: Bytes,
@@ -178,7 +157,6 @@ impl TryFrom<Args> for Config {
     fn try_from(args: Args) -> anyhow::Result<Self> {
         let aggregator =
             args.aggregator.context("--aggregator is missing: expected a URL such as https://forebay:9400")?;
-        let sampling = args.sampling.context("--sampling is missing: expected cgroup=PATH or pids=FILE")?;
         Ok(Self {
             listen: args.listen,
             address_file: args.address_file,
@@ -189,8 +167,7 @@ impl TryFrom<Args> for Config {
                 flush: args.flush,
                 catch_up: args.catch_up,
             },
-            sampling,
-            cgroup_root: args.cgroup_root,
+            sampled: args.sampling.target()?,
             push: args.tap.contains(&TapKind::Push),
             interval: args.interval,
             buffer: args.buffer,
@@ -213,7 +190,7 @@ mod tests {
         let args = parse(&["--aggregator", "http://forebay:9400/", "--sampling", "cgroup=/forebay/ingest"]).unwrap();
         let config = Config::try_from(args).unwrap();
         assert_eq!(config.way.target.to_string(), "http://forebay:9400/api/v1/observations");
-        assert_eq!(config.sampling, Sampling::Cgroup("/forebay/ingest".into()));
+        assert_eq!(config.sampled.sampling, Sampling::Cgroup("/forebay/ingest".into()));
         assert_eq!((config.interval, config.way.flush), (Duration::from_secs(1), Duration::from_secs(5)));
         assert_eq!((config.way.catch_up, &config.spill), (Bytes(256 << 10), &None));
         assert_eq!((config.buffer, config.push), (Bytes(4 << 20), false));
@@ -223,7 +200,7 @@ mod tests {
     #[test]
     fn a_bad_value_is_told_with_its_flag_and_what_would_be_right() {
         for (flag, value, right) in [
-            ("--sampling", "host", "cgroup=PATH or pids=FILE"),
+            ("--sampling", "hosts", "cgroup=PATH, pids=FILE or pid=PID"),
             ("--interval", "5ms", "20ms to 1h"),
             ("--interval", "often", "such as 1s"),
             ("--flush", "2h", "20ms to 1h"),

@@ -23,6 +23,21 @@ mod tap;
 mod telemetry;
 
 pub use app::{main, run, stdin_closes};
-pub use args::{Args, LogFormat, Sampling, TapKind};
+pub use args::{Args, LogFormat, Sampling, SamplingArgs, TapKind};
 pub use characteristics::{DEFAULT_BUDGET, characterise};
 pub use inspect::inspect;
+
+/// Doors for the fuzz targets; not there otherwise.
+#[cfg(fuzzing)]
+pub mod fuzzing {
+    /// Reads a text with the reader of kernel files that its first byte picks.
+    pub fn kernel_files(input: &[u8]) {
+        let Some((reader, text)) = input.split_first() else { return };
+        let _ = crate::sampler::readers::read_any(*reader, &String::from_utf8_lossy(text));
+    }
+
+    /// Reads a text as each of those that containers are found by.
+    pub fn discovery(input: &[u8]) {
+        crate::sampler::readers::discover_any(&String::from_utf8_lossy(input));
+    }
+}

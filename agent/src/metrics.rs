@@ -15,6 +15,7 @@ pub(crate) struct Metrics {
     pub(crate) sampler_samples: Counter,
     pub(crate) sampler_failures: Counter,
     pub(crate) sampler_duration: Histogram,
+    pub(crate) sampler_source: Family<Label, Gauge>,
     pub(crate) tap_batches: Family<Label, Counter>,
     pub(crate) tap_bytes: Counter,
     pub(crate) tap_uninspected_batches: Counter,
@@ -62,6 +63,7 @@ impl Metrics {
                 "Time to take a sample",
                 Histogram::new(buckets),
             ),
+            sampler_source: add(registry, "sampler_source_info", "How samples are taken; `none` where they are not"),
             tap_batches: add(registry, "tap_batches", "Batches that arrived, by type"),
             tap_bytes: add(registry, "tap_bytes", "Bytes of the batches that arrived"),
             tap_uninspected_batches: add(

@@ -104,13 +104,14 @@ impl Cgroup {
         }
     }
 
-    /// Limits its memory, and keeps it out of swap where the kernel can.
+    /// Limits its memory, and keeps it out of swap where the kernel can. In v1 the limit of memory and swap together is
+    /// checked first and has events of its own, so it lies a little above.
     ///
     /// # Errors
     /// The kernel's.
     pub fn limit_memory(&self, bytes: u64) -> anyhow::Result<()> {
         let (limit, swap, most) = match self.version {
-            Version::V1 => ("memory.limit_in_bytes", "memory.memsw.limit_in_bytes", bytes),
+            Version::V1 => ("memory.limit_in_bytes", "memory.memsw.limit_in_bytes", bytes + (1 << 20)),
             Version::V2 => ("memory.max", "memory.swap.max", 0),
         };
         put(&self.file("memory", limit), &bytes.to_string())?;

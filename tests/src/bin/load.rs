@@ -18,6 +18,8 @@ const ALIGNMENT: usize = 4096;
 
 fn main() -> anyhow::Result<()> {
     let mut held = Vec::new();
+    // A device that nobody has open is not cached.
+    let mut cached = Vec::new();
     for line in stdin().lines() {
         let line = line.context("cannot read a command")?;
         match line.split(' ').collect::<Vec<_>>()[..] {
@@ -26,7 +28,11 @@ fn main() -> anyhow::Result<()> {
             ["free"] => held.clear(),
             ["write", path, bytes] => put(&open(path, libc::O_DIRECT)?, bytes.parse()?)?,
             ["read", path, bytes] => take(&open(path, libc::O_DIRECT)?, bytes.parse()?)?,
-            ["cache", path, bytes] => put(&open(path, 0)?, bytes.parse()?)?,
+            ["cache", path, bytes] => {
+                let file = open(path, 0)?;
+                put(&file, bytes.parse()?)?;
+                cached.push(file);
+            }
             _ => anyhow::bail!("unknown command `{line}`"),
         }
         writeln!(stdout(), "done").context("nobody listens")?;

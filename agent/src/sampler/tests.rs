@@ -3,14 +3,18 @@ use std::path::Path;
 use super::testing::{Tree, id, remove};
 use super::*;
 use crate::args::Sampling;
-use forebay_shared::health::State as Health_;
+use forebay_shared::health::State as Standing;
 
 fn target(tree: &Tree, sampling: Sampling) -> Target {
     let below = |dir: &str| tree.path().join(dir);
     let pod = Pod { uid: Some("1-2".into()), container: Some("ingest".into()), ..Pod::default() };
     let pod = Pod { name: Some("pod".into()), namespace: Some("shop".into()), ..pod };
-    let roots =
-        Roots { proc: below("proc"), cgroup: tree.path().to_owned(), host_cgroup: below("host"), host_logs: below("logs") };
+    let roots = Roots {
+        proc: below("proc"),
+        cgroup: tree.path().to_owned(),
+        host_cgroup: below("host"),
+        host_logs: below("logs"),
+    };
     Target { sampling, pod, roots, in_pod: true }
 }
 
@@ -103,7 +107,7 @@ impl Running {
         Self { buffer, health, metrics, stop, task }
     }
 
-    fn state(&self) -> (Health_, String) {
+    fn state(&self) -> (Standing, String) {
         let part = self.health.parts()["sampler"].clone();
         (part.state, part.detail)
     }
@@ -133,13 +137,14 @@ async fn the_loop_samples_once_an_interval_and_tells_its_health() {
     let tree = Tree::new(&[]);
     let running = Running::start(target(&tree, Sampling::Cgroup("/app".into())));
     pass(500).await;
-    assert_eq!(running.state().0, Health_::Failed, "what was named by hand and is not there is a mistake");
+    assert_eq!(running.state().0, Standing::Failed, "what was named by hand and is not there is a mistake");
     assert_eq!(running.sources(), ["none"]);
     usage(&tree, 5000);
     pass(5000).await;
-    assert_eq!(running.state(), (Health_::Ok, "cgroup-v1".into()));
+    assert_eq!(running.state(), (Standing::Ok, "cgroup-v1".into()));
     assert_eq!(running.sources(), ["cgroup-v1"]);
-    assert_eq!(running.end().await.len(), 4);
+    assert_eq!(running.buffer.open_samples(), 4);
+    running.end().await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -185,15 +190,15 @@ async fn a_container_that_restarts_is_followed_without_a_spike() {
     pass(1500).await;
     container(&tree, 7, 50_200_000);
     pass(1000).await;
-    assert_eq!(running.state(), (Health_::Ok, "host-mount/cgroup-v2".into()));
+    assert_eq!(running.state(), (Standing::Ok, "host-mount/cgroup-v2".into()));
     remove(&tree.path().join(POD).join(id(7)));
     pass(7000).await;
     let (state, detail) = running.state();
-    assert_eq!(state, Health_::Degraded, "the pod stays ready while its component restarts");
+    assert_eq!(state, Standing::Degraded, "the pod stays ready while its component restarts");
     assert!(detail.contains("shareProcessNamespace") && detail.contains("`ingest`"), "{detail}");
     container(&tree, 8, 900_000_000);
     pass(6000).await;
-    assert_eq!(running.state().0, Health_::Ok);
+    assert_eq!(running.state().0, Standing::Ok);
     container(&tree, 8, 900_300_000);
     pass(1000).await;
     let used: Vec<u64> = running.end().await.iter().filter_map(|sample| sample.cpu_us).collect();
@@ -223,7 +228,7 @@ async fn auto_goes_on_looking_and_goes_over_to_a_better_way() {
     let tree = Tree::new(&[("proc/self/cgroup", "0::/\n")]);
     let running = Running::start(target(&tree, Sampling::Auto));
     pass(20_000).await;
-    assert_eq!(running.state().0, Health_::Degraded);
+    assert_eq!(running.state().0, Standing::Degraded);
     assert!(running.health.ready(), "an agent that finds nothing never makes the pod unready");
     assert_eq!(running.sources(), ["none"]);
     container(&tree, 7, 1000);

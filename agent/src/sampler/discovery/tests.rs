@@ -1,6 +1,7 @@
 use std::os::unix::fs::symlink;
 
 use super::*;
+use crate::sampler::cgroup::Version;
 use crate::sampler::kernel_file::Reader;
 use crate::sampler::testing::{Tree, cgroup_line, id, process, remove};
 
@@ -41,14 +42,17 @@ fn member(tree: &Tree, pid: i32, container: u32, name: Option<&str>) {
         tree.write(&format!("proc/{pid}/{file}"), &text);
     }
     let mount = name.map_or_else(String::new, |name| {
-        format!("9 8 8:1 /var/lib/kubelet/pods/{UID}/containers/{name}/ab12 /dev/termination-log rw - ext4 /dev/sda rw\n")
+        format!(
+            "9 8 8:1 /var/lib/kubelet/pods/{UID}/containers/{name}/ab12 /dev/termination-log rw - ext4 /dev/sda rw\n"
+        )
     });
     tree.write(&format!("proc/{pid}/mountinfo"), &mount);
 }
 
 /// A pod that shares its process namespace: pause, the agent, and `ingest` as 7 and 8.
 fn shared() -> Tree {
-    let tree = Tree::new(&[("proc/self/cgroup", "0::/\n"), ("proc/uptime", "100.00 1.00\n"), ("proc/5/cgroup", "0::/\n")]);
+    let tree =
+        Tree::new(&[("proc/self/cgroup", "0::/\n"), ("proc/uptime", "100.00 1.00\n"), ("proc/5/cgroup", "0::/\n")]);
     member(&tree, 1, SANDBOX, None);
     tree.write("proc/1/comm", "pause\n");
     member(&tree, 7, INGEST, Some("ingest"));
@@ -68,7 +72,8 @@ const V1_VIEW: [(&str, &str); 2] = [("memory/memory.usage_in_bytes", "42\n"), ("
 
 #[test]
 fn a_process_shows_its_containers_cgroup_of_each_version() {
-    let hybrid = [V1_VIEW.as_slice(), &[("unified/cgroup.controllers", "\n"), ("unified/cgroup.type", "domain\n")]].concat();
+    let hybrid =
+        [V1_VIEW.as_slice(), &[("unified/cgroup.controllers", "\n"), ("unified/cgroup.type", "domain\n")]].concat();
     for (files, how) in [
         (V2_VIEW.as_slice(), "shared-pid/cgroup-v2"),
         (V1_VIEW.as_slice(), "shared-pid/cgroup-v1"),
@@ -127,7 +132,8 @@ fn without_a_way_to_the_cgroup_the_processes_are_summed_and_the_reason_is_told()
 
 #[test]
 fn without_a_shared_namespace_only_our_own_processes_are_in_sight() {
-    let tree = Tree::new(&[("proc/self/cgroup", "0::/\n"), ("proc/1/cgroup", "0::/\n"), ("proc/1/comm", "forebay-agent\n")]);
+    let tree =
+        Tree::new(&[("proc/self/cgroup", "0::/\n"), ("proc/1/cgroup", "0::/\n"), ("proc/1/comm", "forebay-agent\n")]);
     let error = find(&target(&tree, Sampling::SharedPid, None)).unwrap_err();
     assert!(error.contains("shareProcessNamespace"), "{error}");
     let error = find(&target(&Tree::new(&[]), Sampling::SharedPid, None)).unwrap_err();
@@ -150,8 +156,6 @@ fn on_host(tree: &Tree, version: Version, dir: &str, memory: u32) {
     tree.write(&format!("{root}/{dir}/memory.current"), &format!("{memory}\n"));
 }
 
-use crate::sampler::cgroup::Version;
-
 fn pod_dirs() -> Vec<String> {
     let dashes = UID.replace('-', "_");
     vec![
@@ -165,8 +169,11 @@ fn pod_dirs() -> Vec<String> {
 }
 
 /// Mounts of ours that tell the sandbox.
-const SANDBOX_MOUNTS: [&str; 3] =
-    ["/var/lib/containerd/io.containerd.grpc.v1.cri/sandboxes/ID/hostname", "/run/overlay-containers/ID/userdata/hostname", "/var/lib/docker/containers/ID/hostname"];
+const SANDBOX_MOUNTS: [&str; 3] = [
+    "/var/lib/containerd/io.containerd.grpc.v1.cri/sandboxes/ID/hostname",
+    "/run/overlay-containers/ID/userdata/hostname",
+    "/var/lib/docker/containers/ID/hostname",
+];
 
 fn own_files(tree: &Tree, sandbox_mount: &str) {
     let mount = sandbox_mount.replace("ID", &id(SANDBOX));
@@ -241,7 +248,11 @@ fn of_several_on_a_host_the_links_to_logs_tell_which_and_the_newest_is_the_runni
     // File systems tell times to a few ms.
     std::thread::sleep(std::time::Duration::from_millis(30));
     link(&tree, "ingest-7d9", "ingest", 9);
-    assert_eq!(find(&target(&tree, Sampling::HostMount, Some("ingest"))), Ok(("host-mount/cgroup-v2", 43)), "9 is gone");
+    assert_eq!(
+        find(&target(&tree, Sampling::HostMount, Some("ingest"))),
+        Ok(("host-mount/cgroup-v2", 43)),
+        "9 is gone"
+    );
     on_host(&tree, Version::V2, &format!("{pod}/cri-containerd-{}.scope", id(9)), 49);
     assert_eq!(find(&target(&tree, Sampling::HostMount, Some("ingest"))), Ok(("host-mount/cgroup-v2", 49)));
     let error = find(&target(&tree, Sampling::HostMount, Some("other"))).unwrap_err();

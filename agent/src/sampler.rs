@@ -18,9 +18,9 @@ mod kernel_file;
 mod keyed;
 mod net_dev;
 mod processes;
-mod reading;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod readers;
+mod reading;
 mod source;
 mod teller;
 #[cfg(test)]
@@ -35,8 +35,8 @@ use forebay_shared::{Backlog, ResourceSample, Timestamp};
 use tokio::time::{Instant, MissedTickBehavior, interval_at};
 use tokio_util::sync::CancellationToken;
 
-pub(crate) use self::discovery::{Pod, Roots, Target};
 use self::discovery::Found;
+pub(crate) use self::discovery::{Pod, Roots, Target};
 use self::kernel_file::Reader;
 use self::net_dev::NetDev;
 use self::reading::Reading;
@@ -219,7 +219,9 @@ fn tick(sampler: &mut Sampler, sink: &Sink, teller: &mut Teller) {
     match taken {
         Ok(Taken { sample: Some(sample), how, .. }) => record(sample, how, at, sink),
         Ok(_) => {}
-        Err(_) => drop(sink.metrics.sampler_failures.inc()),
+        Err(_) => {
+            sink.metrics.sampler_failures.inc();
+        }
     }
 }
 

@@ -47,9 +47,8 @@ impl Host {
         let mut reading = Reading::default();
         let whole = &mut reading.whole;
         let text = self.stat.read(&self.proc, reader);
-        text.and_then(|text| cpu(text, self.ticks_per_second, whole)).ok_or_else(|| {
-            Unreadable(format!("cannot read {}/stat: expected a mounted /proc", self.proc.display()))
-        })?;
+        text.and_then(|text| cpu(text, self.ticks_per_second, whole))
+            .ok_or_else(|| Unreadable(format!("cannot read {}/stat: expected a mounted /proc", self.proc.display())))?;
         if let Some(text) = self.diskstats.read(&self.proc, reader) {
             disks(text, whole);
         }
@@ -134,7 +133,10 @@ mod tests {
     fn idle_time_is_no_use() {
         let mut sample = ResourceSample::default();
         cpu("cpu  10 5 20 9000 70 1 2 50 8 0\ncpu0 1 1 1 1 1\n", 100, &mut sample).unwrap();
-        assert_eq!((sample.cpu_us, sample.cpu_user_us, sample.cpu_system_us), (Some(380_000), Some(150_000), Some(230_000)));
+        assert_eq!(
+            (sample.cpu_us, sample.cpu_user_us, sample.cpu_system_us),
+            (Some(380_000), Some(150_000), Some(230_000))
+        );
         assert_eq!(cpu("cpu0 1 2 3 4 5\n", 100, &mut sample), None);
     }
 

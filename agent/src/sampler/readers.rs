@@ -40,7 +40,10 @@ pub(crate) fn read_any(reader: u8, text: &str) -> ResourceSample {
         14 => into.pids = host::tasks(text),
         15 => into.cpu_us = counters::stat(text).map(|stat| stat.user.saturating_add(stat.system)),
         16 => (into.io_read_bytes, into.io_write_bytes) = counters::io(text).unzip(),
-        _ => into.pids = number(text).or_else(|| keyed::value(text, "pids")).or(Some(listing::numbers(text).count() as u64)),
+        _ => {
+            into.pids =
+                number(text).or_else(|| keyed::value(text, "pids")).or(Some(listing::numbers(text).count() as u64))
+        }
     }
     let now = Reading { whole: sample.clone(), ..Reading::default() };
     let before = Reading { whole: ResourceSample { cpu_us: Some(u64::MAX), ..sample }, ..Reading::default() };
@@ -74,11 +77,53 @@ mod tests {
     /// Texts near those of the kernel: its words, numbers and marks in any order.
     fn kernel_like() -> impl Strategy<Value = String> {
         let words = proptest::sample::select(vec![
-            "user", "total_rss", "inactive_file", "total_inactive_file", "oom_kill", "usage_usec", "nr_periods", "max",
-            "some", "full", "total=", "rbytes=", "8:0", "Read", "Write", "Total", "eth0:", "lo:", "cpu ", "sda", "sda1",
-            "(app)", "read_bytes:", "write_bytes:", "0::", "/..", "/", ":", " - ", "pods", "containers", "cri-containerd-",
-            ".scope", ".log", "_", "-", "/dev/termination-log", "/etc/hostname", "kubepods", "pod", ".slice", "\u{e9}",
-            "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef", "18446744073709551615", "-1", "0", "7",
+            "user",
+            "total_rss",
+            "inactive_file",
+            "total_inactive_file",
+            "oom_kill",
+            "usage_usec",
+            "nr_periods",
+            "max",
+            "some",
+            "full",
+            "total=",
+            "rbytes=",
+            "8:0",
+            "Read",
+            "Write",
+            "Total",
+            "eth0:",
+            "lo:",
+            "cpu ",
+            "sda",
+            "sda1",
+            "(app)",
+            "read_bytes:",
+            "write_bytes:",
+            "0::",
+            "/..",
+            "/",
+            ":",
+            " - ",
+            "pods",
+            "containers",
+            "cri-containerd-",
+            ".scope",
+            ".log",
+            "_",
+            "-",
+            "/dev/termination-log",
+            "/etc/hostname",
+            "kubepods",
+            "pod",
+            ".slice",
+            "\u{e9}",
+            "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef",
+            "18446744073709551615",
+            "-1",
+            "0",
+            "7",
         ]);
         let between = proptest::sample::select(vec!["", " ", "  ", "\n", "/", "\0"]);
         proptest::collection::vec((words, between), 0..60)

@@ -18,7 +18,13 @@ impl Teller {
         Self { without: if is_sought { State::Degraded } else { State::Failed }, told: None }
     }
 
-    pub(super) fn tell(&mut self, taken: &Result<Taken, Unreadable>, at: Timestamp, health: &Health, metrics: &Metrics) {
+    pub(super) fn tell(
+        &mut self,
+        taken: &Result<Taken, Unreadable>,
+        at: Timestamp,
+        health: &Health,
+        metrics: &Metrics,
+    ) {
         let (state, source, why) = match taken {
             Ok(Taken { how, note: None, .. }) => (State::Ok, *how, ""),
             Ok(Taken { how, note: Some(note), .. }) => (State::Degraded, *how, note.as_str()),

@@ -110,7 +110,10 @@ fn a_hybrid_cgroup_takes_from_v2_what_v1_has_not() {
     tree.write("cpu/app/cpu.cfs_quota_us", "-1\n");
     tree.write("memory/app/memory.usage_in_bytes", "1\n");
     let (sample, version) = read(&tree, "/app").unwrap();
-    assert_eq!((version, sample.cpu_us, sample.cpu_quota, sample.memory), (Version::Hybrid, Some(9000), None, Some(Bytes(1))));
+    assert_eq!(
+        (version, sample.cpu_us, sample.cpu_quota, sample.memory),
+        (Version::Hybrid, Some(9000), None, Some(Bytes(1)))
+    );
     assert_eq!((sample.pressure.io_some_us, sample.pids, sample.io_read_ops), (Some(77), Some(6), Some(3)));
     assert_eq!((sample.memory_peak, sample.cpu_periods), (None, None), "of the controllers that v1 has, nothing");
 }
@@ -155,13 +158,17 @@ fn without_an_own_quota_those_of_the_children_are_summed_while_they_come_and_go(
     assert_eq!(before.whole.cpu_quota, Some(Millicores(500)));
     quota(&tree, "one", "20000\n", "nr_periods 15\nnr_throttled 6\nthrottled_time 8000\n");
     let sample = read().since(&before);
-    let throttling = |sample: &ResourceSample| (sample.cpu_periods, sample.cpu_throttled_periods, sample.cpu_throttled_us);
+    let throttling =
+        |sample: &ResourceSample| (sample.cpu_periods, sample.cpu_throttled_periods, sample.cpu_throttled_us);
     assert_eq!(throttling(&sample), (Some(5), Some(2), Some(3)));
     // Past the samples that look in any case, so that the count of children has to tell.
     let before = (0..20).map(|_| read()).last().unwrap();
     quota(&tree, "three", "100000\n", "nr_periods 2\nnr_throttled 1\nthrottled_time 4000\n");
     let now = read();
-    assert_eq!((now.whole.cpu_quota, throttling(&now.since(&before))), (Some(Millicores(1500)), (Some(2), Some(1), Some(4))));
+    assert_eq!(
+        (now.whole.cpu_quota, throttling(&now.since(&before))),
+        (Some(Millicores(1500)), (Some(2), Some(1), Some(4)))
+    );
     std::fs::remove_dir_all(tree.path().join("cpu/app/two")).unwrap();
     assert_eq!(read().whole.cpu_quota, Some(Millicores(1200)));
     quota(&tree, ".", "70000\n", "nr_periods 3\n");

@@ -51,9 +51,15 @@ mod tests {
 
     #[test]
     fn the_id_is_found_in_the_names_of_every_runtime() {
-        for name in ["ID", "cri-containerd-ID.scope", "crio-ID.scope", "crio-ID", "docker-ID.scope", "libpod-ID.scope",
-            "kubepods-burstable-pod1.slice:cri-containerd:ID"]
-        {
+        for name in [
+            "ID",
+            "cri-containerd-ID.scope",
+            "crio-ID.scope",
+            "crio-ID",
+            "docker-ID.scope",
+            "libpod-ID.scope",
+            "kubepods-burstable-pod1.slice:cri-containerd:ID",
+        ] {
             assert_eq!(id(&name.replace("ID", ID)), Some(ID), "{name}");
         }
         for name in ["crio-conmon-ID.scope", "", "init.scope", "0123456789abcdef", "IDa", "x-ID"] {

@@ -17,7 +17,9 @@ pub(in crate::sampler) fn hierarchies(text: &str) -> impl Iterator<Item = (&str,
 fn path(text: &str) -> Option<&str> {
     let apart = |controllers: &str, path: &str| path != "/" && !controllers.starts_with("name=");
     let of = |wanted: fn(&str) -> bool| {
-        hierarchies(text).find(|(controllers, path)| wanted(controllers) && apart(controllers, path)).map(|(_, path)| path)
+        hierarchies(text)
+            .find(|(controllers, path)| wanted(controllers) && apart(controllers, path))
+            .map(|(_, path)| path)
     };
     // On a hybrid system v2 may not be used for containers.
     of(|controllers| controllers.is_empty()).or_else(|| of(|controllers| !controllers.is_empty()))
@@ -30,7 +32,11 @@ pub(in crate::sampler) fn container_key(text: &str) -> &str {
         return id;
     }
     // Below our own cgroup, and not beside it: our own container.
-    if path.starts_with("/../") { path.split('/').find(|name| !name.is_empty() && *name != "..").unwrap_or("/") } else { path }
+    if path.starts_with("/../") {
+        path.split('/').find(|name| !name.is_empty() && *name != "..").unwrap_or("/")
+    } else {
+        path
+    }
 }
 
 #[cfg(test)]

@@ -74,7 +74,9 @@ mod tests {
     fn a_container_is_known_by_its_termination_message_wherever_the_kubelets_directory_lies() {
         for root in ["/var/lib/kubelet", "/kubelet", ""] {
             let line = |point: &str| {
-                format!("615 600 8:1 {root}/pods/{POD}/containers/ingest/ab12cd34 {point} rw shared:1 - ext4 /dev/sda rw\n")
+                format!(
+                    "615 600 8:1 {root}/pods/{POD}/containers/ingest/ab12cd34 {point} rw shared:1 - ext4 /dev/sda rw\n"
+                )
             };
             let names = KubeletNames { pod_uid: POD, container: "ingest" };
             for point in ["/dev/termination-log", "/tmp/last-words"] {

@@ -4,16 +4,16 @@
 //! The kernel lets us through `/proc/PID/root` only as the same user and group, with no fewer capabilities. Where it
 //! doesn't, what it tells of each process is summed instead.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::{Path, PathBuf};
 
+use super::super::Unreadable;
 use super::super::cgroup::{Cgroup, Layout, below};
 use super::super::kernel_file::Reader;
 use super::super::processes::Processes;
 use super::super::processes::listing::pids;
 use super::super::source::Way;
-use super::super::Unreadable;
 use super::{Found, Pod, membership, mountinfo, pod};
 
 /// A container, by those of its processes that were seen.
@@ -48,7 +48,8 @@ fn containers(proc: &Path) -> Result<Vec<Container>, Unreadable> {
         Unreadable(format!("cannot read {}/self/cgroup ({error}): expected a mounted /proc", proc.display()))
     })?;
     let mut containers = BTreeMap::<String, Container>::new();
-    for pid in pids(proc) {
+    // The oldest first: a container's first process lives as long as it does.
+    for pid in pids(proc).collect::<BTreeSet<_>>() {
         let dir = proc.join(pid.to_string());
         // It may have ended since it was listed.
         let Ok(text) = reader.read_once(&dir.join("cgroup")) else { continue };
@@ -79,15 +80,17 @@ fn choose(containers: Vec<Container>, pod: &Pod) -> Result<Container, String> {
     };
     let mut left: Vec<_> = containers.into_iter().filter(|one| !one.is_sandbox && of_pod(one)).collect();
     if left.is_empty() {
-        return Err("no process of another container is in sight: expected `shareProcessNamespace: true` in the pod's \
+        return Err(
+            "no process of another container is in sight: expected `shareProcessNamespace: true` in the pod's \
                     spec, and a running component"
-            .into());
+                .into(),
+        );
     }
     let known: Vec<String> = left.iter().filter_map(|one| one.names.as_ref().map(|(_, name)| name.clone())).collect();
-    if let Some(wanted) = &pod.container
-        && !known.is_empty()
-    {
-        left.retain(|one| one.names.as_ref().is_some_and(|(_, name)| name == wanted));
+    if !known.is_empty() {
+        // Where one has a name, those without are no containers of the kubelet's.
+        let is_wanted = |name: &String| pod.container.as_ref().is_none_or(|wanted| wanted == name);
+        left.retain(|one| one.names.as_ref().is_some_and(|(_, name)| is_wanted(name)));
     }
     match (left.len(), &pod.container) {
         (1, _) => Ok(left.remove(0)),
@@ -176,6 +179,8 @@ mod tests {
         assert_eq!(choose(one(), &Pod::default()).unwrap().key, "a");
         assert_eq!(choose(two(), &named("proxy")).unwrap().key, "b");
         assert_eq!(choose(vec![container("a", None)], &named("ingest")).unwrap().key, "a", "no other can be meant");
+        let with_init = vec![container("init", None), container("a", Some("ingest"))];
+        assert_eq!(choose(with_init, &Pod::default()).unwrap().key, "a", "the host's processes are no containers");
         let error = choose(two(), &Pod::default()).unwrap_err();
         assert!(error.contains("--container") && error.contains("`ingest`, `proxy`"), "{error}");
         let error = choose(one(), &named("proxy")).unwrap_err();

@@ -46,7 +46,8 @@ mod tests {
     #[test]
     fn a_name_may_hold_anything() {
         for name in ["(sleep)", "(a) b)", "((x) S 1 2 ()", "()"] {
-            let text = format!("42 {name} S 7 42 42 0 -1 4194560 1 2 3 4 150 30 5 6 20 0 3 0 9000 1000000 250 1844 1 1\n");
+            let text =
+                format!("42 {name} S 7 42 42 0 -1 4194560 1 2 3 4 150 30 5 6 20 0 3 0 9000 1000000 250 1844 1 1\n");
             let expected = Stat { user: 150, system: 30, threads: 3, started: 9000, resident_pages: 250 };
             assert_eq!(stat(&text), Some(expected), "{name}");
         }
@@ -55,7 +56,8 @@ mod tests {
 
     #[test]
     fn io_is_that_of_devices_and_uptime_comes_in_hundredths() {
-        let text = "rchar: 9\nwchar: 9\nsyscr: 1\nsyscw: 1\nread_bytes: 4096\nwrite_bytes: 8192\ncancelled_write_bytes: 0\n";
+        let text =
+            "rchar: 9\nwchar: 9\nsyscr: 1\nsyscw: 1\nread_bytes: 4096\nwrite_bytes: 8192\ncancelled_write_bytes: 0\n";
         assert_eq!(io(text), Some((4096, 8192)));
         assert_eq!(uptime("12.34 99.00\n"), Some(1234));
         assert_eq!((uptime("12"), uptime("12.3"), uptime("x.00"), uptime("1.é")), (None, None, None, None));

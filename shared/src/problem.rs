@@ -74,9 +74,10 @@ pub async fn uniform(request: Request, next: Next) -> Response {
     let method = request.method().clone();
     let response = next.run(request).await;
     let status = response.status();
-    let is_problem =
-        response.headers().get(header::CONTENT_TYPE).is_some_and(|kind| kind.as_bytes() == PROBLEM.as_bytes());
-    if is_problem || !(status.is_client_error() || status.is_server_error()) {
+    // A problem, or another document of our own such as that of `/readyz`.
+    let kind = response.headers().get(header::CONTENT_TYPE).map(|kind| kind.as_bytes());
+    let is_document = kind.is_some_and(|kind| kind == PROBLEM.as_bytes() || kind.starts_with(b"application/json"));
+    if is_document || !(status.is_client_error() || status.is_server_error()) {
         return response;
     }
     let (parts, body) = response.into_parts();

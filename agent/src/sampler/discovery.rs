@@ -69,7 +69,7 @@ pub(super) struct Found {
 impl Found {
     fn cgroup(way: Way, cgroup: Cgroup, identity: String) -> Self {
         let how = How::Cgroup(way, cgroup.version());
-        Self { source: Source::Cgroup(cgroup), how, identity, note: None }
+        Self { source: Source::Cgroup(Box::new(cgroup)), how, identity, note: None }
     }
 
     fn processes(way: Way, processes: Processes) -> Self {

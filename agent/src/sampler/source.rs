@@ -9,7 +9,7 @@ use super::reading::Reading;
 
 /// What is sampled.
 pub(super) enum Source {
-    Cgroup(Cgroup),
+    Cgroup(Box<Cgroup>),
     Processes(Processes),
     Host(Box<Host>),
 }

@@ -28,7 +28,7 @@ enum Command {
     Worker(demo::worker::Args),
     /// An agent, as `forebay-agent` runs it.
     #[command(hide = true)]
-    Agent(forebay_agent::Args),
+    Agent(Box<forebay_agent::Args>),
 }
 
 /// How to serve.
@@ -104,7 +104,7 @@ fn duration(text: &str) -> Result<Duration, String> {
 /// Runs the program.
 pub fn main() -> ExitCode {
     match Cli::parse().command {
-        Command::Agent(args) => forebay_agent::main(args),
+        Command::Agent(args) => forebay_agent::main(*args),
         Command::Worker(args) => exit(demo::worker::main(args)),
         Command::Serve(args) => block_on(async { app::App::build(args)?.run(app::shutdown_signal()).await }),
         Command::Demo(args) => block_on(demo::run(args)),

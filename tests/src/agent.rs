@@ -32,7 +32,8 @@ pub struct Agent {
 }
 
 impl Agent {
-    /// Starts one; `cgroup` is as `--sampling cgroup=` wants it. Its first reading is taken when this returns: what happens from now on is sampled.
+    /// Starts one; `cgroup` is as `--sampling cgroup=` wants it. Its first reading is taken when this returns: what
+    /// happens from now on is sampled.
     ///
     /// # Errors
     /// The agent is not built, or tells nothing.

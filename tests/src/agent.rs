@@ -1,6 +1,7 @@
 //! A running agent whose samples a test reads: the built program, and behind it the smallest aggregator there can be.
 
 use std::net::TcpListener;
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -15,7 +16,6 @@ use forebay_shared::{Frame, ResourceSample, Timestamp};
 use serde_json::{Value, json};
 use tokio::runtime::{Builder, Runtime};
 
-use crate::cgroup::Cgroup;
 use crate::{Running, program, until_some};
 
 /// How long a sample may take to come: an emulated machine is slow.
@@ -32,17 +32,19 @@ pub struct Agent {
 }
 
 impl Agent {
-    /// Starts one. Its first reading is taken when this returns: what happens from now on is sampled.
+    /// Starts one; `cgroup` is as `--sampling cgroup=` wants it. Its first reading is taken when this returns: what
+    /// happens from now on is sampled.
     ///
     /// # Errors
     /// The agent is not built, or tells nothing.
-    pub fn start(cgroup: &Cgroup, every: Duration) -> anyhow::Result<Self> {
+    pub fn start(cgroup: &Path, every: Duration) -> anyhow::Result<Self> {
         let samples = Samples::default();
         let (aggregator, url) = collect(samples.clone())?;
         let mut command = Command::new(program("forebay-agent")?);
         command.args(["--listen", "127.0.0.1:0", "--flush", "100ms", "--aggregator", &url]);
         command.args(["--interval", &format!("{}ms", every.as_millis())]);
-        command.arg("--sampling").arg(format!("cgroup={}", cgroup.path().display()));
+        command.arg("--sampling").arg(format!("cgroup={}", cgroup.display()));
+        command.env("FOREBAY_LOG", "warn").env("NO_COLOR", "1");
         let program = Running::start(command.stderr(Stdio::inherit()))?;
         let agent = Self { _program: program, _aggregator: aggregator, samples };
         agent.next()?;

@@ -198,15 +198,12 @@ fn put(file: &Path, text: &str) -> anyhow::Result<()> {
     fs::write(file, text).with_context(|| format!("cannot write `{text}` to {}", file.display()))
 }
 
-/// What a sampler may read of a directory: the controllers' files that say something.
+/// What a sampler may read of a directory.
 fn copy(dir: &Path, to: &Path) -> anyhow::Result<()> {
-    const OF_SAMPLES: [&str; 7] = ["cgroup.controllers", "cpu.", "cpuacct.", "memory.", "io.", "blkio.", "pids."];
     fs::create_dir_all(to).with_context(|| format!("cannot make {}", to.display()))?;
-    for entry in fs::read_dir(dir).with_context(|| format!("cannot list {}", dir.display()))?.flatten() {
-        let name = entry.file_name().to_string_lossy().into_owned();
-        let of_samples = OF_SAMPLES.iter().any(|start| name.starts_with(start)) && !name.ends_with("numa_stat");
-        // Some are for writing alone.
-        if let Some(text) = fs::read_to_string(entry.path()).ok().filter(|_| of_samples) {
+    for name in truth::FILES {
+        // Each is in some directories only: a root has no limits.
+        if let Ok(text) = fs::read_to_string(dir.join(name)) {
             put(&to.join(name), &text)?;
         }
     }

@@ -84,7 +84,7 @@ fn a_busy_loop_under_a_quota_reads_its_cores_and_what_was_held_back() {
     let mut load = Load::start(&cgroup).unwrap();
     sleep(SETTLED);
     let before = cgroup.truth();
-    let agent = Agent::start(&cgroup, Duration::from_secs(1)).unwrap();
+    let agent = Agent::start(&cgroup.path(), Duration::from_secs(1)).unwrap();
     cgroup.record("idle").unwrap();
 
     let start = Timestamp::now();
@@ -109,8 +109,10 @@ fn a_busy_loop_under_a_quota_reads_its_cores_and_what_was_held_back() {
     );
     eprintln!("cpu: {told}");
     assert!(busy.len() >= 19, "{told}");
-    assert!((cores - CORES).abs() <= 0.02 * CORES, "{told}");
-    assert!(held * 100 >= periods * 95, "{told}");
+    // Where the quota did not run out in a period, this machine had no more to give in it: any part of that quota.
+    let not_held = 1.0 - held as f64 / periods as f64;
+    assert!(not_held <= 0.05, "this machine is too busy: {told}");
+    assert!((cores - CORES).abs() <= (0.02 + not_held) * CORES, "{told}");
     assert!(busy.iter().all(|sample| sample.cpu_quota == Some(Millicores(200))), "{busy:?}");
     let by_user = sum(&busy, |sample| sample.cpu_user_us) as f64 / micros as f64;
     assert!(by_user > 0.8 * CORES && by_user <= 1.05 * CORES, "{by_user} in user mode, {told}");
@@ -124,7 +126,7 @@ fn memory_that_is_touched_kept_and_freed_reads_as_much() {
     let Some(cgroup) = cgroup() else { return };
     cgroup.limit_memory(512 * MIB).unwrap();
     let mut load = Load::start(&cgroup).unwrap();
-    let agent = Agent::start(&cgroup, OFTEN).unwrap();
+    let agent = Agent::start(&cgroup.path(), OFTEN).unwrap();
     let mut step = |command: &str| {
         load.ask(command).unwrap();
         // Statistics are summed every two seconds.
@@ -173,7 +175,7 @@ fn a_limit_that_is_hit_reads_its_events_and_its_kill() {
     cgroup.limit_memory(32 * MIB).unwrap();
     let mut load = Load::start(&cgroup).unwrap();
     let before = cgroup.truth();
-    let agent = Agent::start(&cgroup, OFTEN).unwrap();
+    let agent = Agent::start(&cgroup.path(), OFTEN).unwrap();
     load.ask(&format!("touch {}", 16 * MIB)).unwrap();
     assert_eq!(sum(&agent.samples(), |sample| sample.oom_kills), 0);
     load.ask(&format!("touch {}", 64 * MIB)).unwrap_err();
@@ -209,7 +211,7 @@ fn what_is_written_and_read_reads_as_bytes_and_operations() {
     load.ask(&format!("read {} {MIB}", path.display())).unwrap();
     sleep(SETTLED);
     let before = cgroup.truth();
-    let agent = Agent::start(&cgroup, OFTEN).unwrap();
+    let agent = Agent::start(&cgroup.path(), OFTEN).unwrap();
     load.ask(&format!("write {} {AMOUNT}", path.display())).unwrap();
     load.ask(&format!("read {} {}", path.display(), AMOUNT / 2)).unwrap();
     sleep(SETTLED);
@@ -240,6 +242,28 @@ fn what_is_written_and_read_reads_as_bytes_and_operations() {
 }
 
 #[test]
+fn recorded_files_of_cgroup_v2_read_the_same_on_any_machine() {
+    let read = |recorded: &str| {
+        let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("data/cgroup_v2").join(recorded);
+        Agent::start(&folder, OFTEN).unwrap().samples().pop().unwrap()
+    };
+    let busy = read("busy/leaf");
+    assert_eq!((busy.cpu_quota, busy.memory_limit, busy.pids), (Some(Millicores(200)), None, Some(1)));
+    assert_eq!((busy.cpu_us, busy.cpu_periods, busy.pressure.cpu_full_us), (Some(0), Some(0), Some(0)));
+    let memory = read("memory/leaf");
+    assert_eq!((memory.cpu_quota, memory.memory_limit), (None, Some(Bytes(512 * MIB))));
+    assert_near("anonymous memory", memory.memory_anon, 192 * MIB);
+    assert_near("working set", memory.memory_working_set, 192 * MIB);
+    assert_near("peak", memory.memory_peak, 192 * MIB);
+    let killed = read("killed/leaf");
+    assert_eq!((killed.memory_limit, killed.pids, killed.oom_kills), (Some(Bytes(32 * MIB)), Some(0), Some(0)));
+    // The root has no limits and no memory of its own; its parts it does tell.
+    let root = read("busy/root");
+    assert_eq!((root.memory, root.memory_limit, root.memory_peak, root.oom_kills), (None, None, None, None));
+    assert_eq!((root.cpu_us, root.io_write_bytes, root.memory_working_set), (Some(0), Some(0), None));
+}
+
+#[test]
 fn all_of_it_holds_on_cgroup_v2_in_a_guest() {
     let test = std::env::current_exe().unwrap();
     let guest = match Guest::new([test.clone(), program("forebay-agent").unwrap(), program("forebay-load").unwrap()]) {
@@ -251,7 +275,7 @@ fn all_of_it_holds_on_cgroup_v2_in_a_guest() {
     let name = test.file_name().unwrap().to_string_lossy();
     let command = format!(
         "FOREBAY_TEST_DISK={DISK_IN_GUEST} FOREBAY_TEST_RECORD=/record \
-         /{name} --test-threads=1 --nocapture --skip in_a_guest
+         /{name} --test-threads=1 --nocapture --skip in_a_guest --skip recorded
 ended=$?
 /busybox tar cf {DISK_IN_GUEST} -C /record .
 (exit $ended)"

@@ -3,7 +3,42 @@
 use forebay_shared::sample::Pressure;
 use forebay_shared::{Bytes, ResourceSample};
 
-/// Of the four trees of cgroup v1 that samples are taken from.
+/// All that is of use to a sampler, of both versions.
+pub(super) const FILES: [&str; 31] = [
+    "cgroup.controllers",
+    "cpu.cfs_period_us",
+    "cpu.cfs_quota_us",
+    "cpu.max",
+    "cpu.pressure",
+    "cpu.stat",
+    "cpuacct.stat",
+    "cpuacct.usage",
+    "blkio.throttle.io_service_bytes",
+    "blkio.throttle.io_service_bytes_recursive",
+    "blkio.throttle.io_serviced",
+    "blkio.throttle.io_serviced_recursive",
+    "io.pressure",
+    "io.stat",
+    "memory.current",
+    "memory.events",
+    "memory.failcnt",
+    "memory.high",
+    "memory.limit_in_bytes",
+    "memory.max",
+    "memory.max_usage_in_bytes",
+    "memory.memsw.failcnt",
+    "memory.memsw.limit_in_bytes",
+    "memory.oom_control",
+    "memory.peak",
+    "memory.pressure",
+    "memory.stat",
+    "memory.swap.current",
+    "memory.usage_in_bytes",
+    "pids.current",
+    "pids.max",
+];
+
+/// Of the trees of cgroup v1 that samples are taken from.
 pub(super) fn v1(file: impl Fn(&str, &str) -> Option<String>) -> ResourceSample {
     let number = |tree: &str, name: &str| file(tree, name)?.trim().parse::<u64>().ok();
     let keyed = |tree: &str, name: &str, key: &str| value(&file(tree, name)?, key);

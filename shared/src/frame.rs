@@ -222,26 +222,11 @@ impl Frame {
     /// # Errors
     /// [`FrameError`], on any input that is not a whole, intact frame of a known schema.
     pub fn decode(input: &[u8]) -> Result<(Self, &[u8]), FrameError> {
-        let Some((header, rest)) = input.split_first_chunk::<HEADER_LEN>() else {
-            return Err(FrameError::Truncated { have: input.len(), need: HEADER_LEN });
+        let Header { boot, sequence, first_retained, len } = Header::check(input)?;
+        let (frame, rest) = input.split_at(len);
+        let Some((header, body)) = frame.split_first_chunk::<HEADER_LEN>() else {
+            return Err(FrameError::Truncated { have: len, need: HEADER_LEN });
         };
-        let magic = field::<4>(header, 0);
-        if magic != MAGIC {
-            return Err(FrameError::Magic(magic));
-        }
-        let body_len = u32::from_le_bytes(field(header, 40)) as usize;
-        let plain_len = u32::from_le_bytes(field(header, 44)) as usize;
-        if body_len.max(plain_len) > MAX_BODY {
-            return Err(FrameError::TooLong(body_len.max(plain_len)));
-        }
-        let Some((body, rest)) = rest.split_at_checked(body_len) else {
-            return Err(FrameError::Truncated { have: input.len(), need: HEADER_LEN + body_len });
-        };
-        let expected = u32::from_le_bytes(field(header, 48));
-        let found = crc32c::crc32c_append(crc32c::crc32c(&header[..48]), body);
-        if found != expected {
-            return Err(FrameError::Checksum { found, expected });
-        }
         // Behind the checksum: a damaged frame must not pass for one of the future.
         let schema = u16::from_le_bytes(field(header, 4));
         if schema != SCHEMA {
@@ -250,19 +235,14 @@ impl Frame {
         let content = match header[6] {
             STORED => decode_body(body)?,
             LZ4 => {
+                let plain_len = u32::from_le_bytes(field(header, 44)) as usize;
                 let plain = lz4_flex::block::decompress(body, plain_len)
                     .map_err(|error| FrameError::Body(error.to_string()))?;
                 decode_body(&plain)?
             }
             codec => return Err(FrameError::Codec(codec)),
         };
-        let frame = Self {
-            boot: BootId(u128::from_le_bytes(field(header, 8))),
-            sequence: u64::from_le_bytes(field(header, 24)),
-            first_retained: u64::from_le_bytes(field(header, 32)),
-            content,
-        };
-        Ok((frame, rest))
+        Ok((Self { boot, sequence, first_retained, content }, rest))
     }
 
     /// Decodes all frames of a request's body.

@@ -78,10 +78,19 @@ fn assert_near(name: &str, found: Option<Bytes>, expected: u64) {
 
 #[test]
 fn a_busy_loop_under_a_quota_reads_its_cores_and_what_was_held_back() {
+    const TRIES: usize = 3;
+    let judged = (0..TRIES).any(|_| cgroup().is_none_or(|cgroup| spin_under_quota(&cgroup)));
+    if !judged {
+        eprintln!("cores were not judged: this machine is too busy to use them up; counts were true {TRIES} times");
+    }
+}
+
+/// Counts have to be true in any case. Gives whether the machine was idle enough to judge cores too: a loop that does
+/// not use up its quota in nearly every period waited for others, and what it used is anybody's guess.
+fn spin_under_quota(cgroup: &Cgroup) -> bool {
     const CORES: f64 = 0.2;
-    let Some(cgroup) = cgroup() else { return };
     cgroup.limit_cpu(CORES).unwrap();
-    let mut load = Load::start(&cgroup).unwrap();
+    let mut load = Load::start(cgroup).unwrap();
     sleep(SETTLED);
     let before = cgroup.truth();
     let agent = Agent::start(&cgroup.path(), Duration::from_secs(1)).unwrap();
@@ -96,9 +105,11 @@ fn a_busy_loop_under_a_quota_reads_its_cores_and_what_was_held_back() {
     sleep(SETTLED);
     agent.next().unwrap();
     let (samples, after) = (agent.samples(), cgroup.truth());
+    assert_true(&samples, &before, &after);
 
     let within = |sample: &&ResourceSample| sample.at <= end && sample.at.0 - u64::from(sample.interval_ms) >= start.0;
     let busy: Vec<_> = samples.iter().filter(within).cloned().collect();
+    assert!(busy.iter().all(|sample| sample.cpu_quota == Some(Millicores(200))), "{busy:?}");
     let micros: u64 = busy.iter().map(|sample| u64::from(sample.interval_ms) * 1000).sum();
     let cores = sum(&busy, |sample| sample.cpu_us) as f64 / micros as f64;
     let (periods, held) = (sum(&busy, |sample| sample.cpu_periods), sum(&busy, |sample| sample.cpu_throttled_periods));
@@ -108,17 +119,16 @@ fn a_busy_loop_under_a_quota_reads_its_cores_and_what_was_held_back() {
         sum(&busy, |sample| sample.cpu_throttled_us) as f64 / 1e6
     );
     eprintln!("cpu: {told}");
-    assert!(busy.len() >= 19, "{told}");
-    // Where the quota did not run out in a period, this machine had no more to give in it: any part of that quota.
-    let not_held = 1.0 - held as f64 / periods as f64;
-    assert!(not_held <= 0.05, "this machine is too busy: {told}");
-    assert!((cores - CORES).abs() <= (0.02 + not_held) * CORES, "{told}");
-    assert!(busy.iter().all(|sample| sample.cpu_quota == Some(Millicores(200))), "{busy:?}");
+    if held * 100 < periods * 99 {
+        return false;
+    }
+    assert!(periods >= 190, "{told}");
+    assert!((cores - CORES).abs() <= 0.02 * CORES, "{told}");
     let by_user = sum(&busy, |sample| sample.cpu_user_us) as f64 / micros as f64;
     assert!(by_user > 0.8 * CORES && by_user <= 1.05 * CORES, "{by_user} in user mode, {told}");
-    assert_true(&samples, &before, &after);
     // What is held back waits for CPU.
     assert!(!cgroup.is_v2() || sum(&busy, |sample| sample.pressure.cpu_some_us) > micros / 2, "{busy:?}");
+    true
 }
 
 #[test]

@@ -189,7 +189,8 @@ fn a_limit_that_is_hit_reads_its_events_and_its_kill() {
     load.ask(&format!("touch {}", 16 * MIB)).unwrap();
     assert_eq!(sum(&agent.samples(), |sample| sample.oom_kills), 0);
     load.ask(&format!("touch {}", 64 * MIB)).unwrap_err();
-    sleep(OFTEN);
+    // What was killed is counted until it is gone.
+    sleep(SETTLED);
     agent.next().unwrap();
     cgroup.record("killed").unwrap();
     let (samples, after) = (agent.samples(), cgroup.truth());

@@ -41,7 +41,7 @@ pub(crate) fn read_any(reader: u8, text: &str) -> ResourceSample {
         16 => (into.io_read_bytes, into.io_write_bytes) = counters::io(text).unzip(),
         _ => {
             into.pids = keyed::number(text)
-                .or_else(|| keyed::value(text, "pids"))
+                .or_else(|| keyed::value(text, b"pids"))
                 .or(Some(listing::numbers(text).count() as u64))
         }
     }

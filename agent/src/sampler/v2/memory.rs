@@ -46,9 +46,9 @@ impl Memory {
 
 pub(in crate::sampler) fn stat(text: &str, into: &mut ResourceSample) {
     keyed::each(text, &mut |key, value| match key {
-        "anon" => into.memory_anon = Some(Bytes(value)),
-        "file" => into.memory_file = Some(Bytes(value)),
-        "inactive_file" => {
+        b"anon" => into.memory_anon = Some(Bytes(value)),
+        b"file" => into.memory_file = Some(Bytes(value)),
+        b"inactive_file" => {
             into.memory_working_set = into.memory.map(|memory| Bytes(memory.0.saturating_sub(value)));
         }
         _ => {}
@@ -57,10 +57,10 @@ pub(in crate::sampler) fn stat(text: &str, into: &mut ResourceSample) {
 
 pub(in crate::sampler) fn events(text: &str, into: &mut ResourceSample) {
     keyed::each(text, &mut |key, value| match key {
-        "high" => into.memory_high_events = Some(value),
-        "max" => into.memory_max_events = Some(value),
-        "oom" => into.oom_events = Some(value),
-        "oom_kill" => into.oom_kills = Some(value),
+        b"high" => into.memory_high_events = Some(value),
+        b"max" => into.memory_max_events = Some(value),
+        b"oom" => into.oom_events = Some(value),
+        b"oom_kill" => into.oom_kills = Some(value),
         _ => {}
     });
 }

@@ -66,7 +66,10 @@ pub(crate) struct Sampler {
     state: State,
     reader: Reader,
     net: NetDev,
-    before: Option<(Instant, Reading)>,
+    now: Box<Reading>,
+    before: Box<Reading>,
+    /// When `before` was read; nothing if it is no start for the next one.
+    read_at: Option<Instant>,
 }
 
 enum State {
@@ -77,7 +80,15 @@ enum State {
 impl Sampler {
     pub(crate) fn new(target: Target) -> Self {
         let net = NetDev::new(&target.roots.proc);
-        Self { state: State::seeking(), target, reader: Reader::default(), net, before: None }
+        Self {
+            state: State::seeking(),
+            target,
+            reader: Reader::default(),
+            net,
+            now: Box::default(),
+            before: Box::default(),
+            read_at: None,
+        }
     }
 
     /// The sample of the time since the last call, and how it was taken. The first call, and the first one of another
@@ -85,30 +96,31 @@ impl Sampler {
     /// measures intervals; `at` of the wall clock, which may step.
     pub(crate) fn sample(&mut self, now: Instant, at: Timestamp) -> Result<Taken, Unreadable> {
         self.reader.begin();
-        let (mut reading, how, note) = self.read(now)?;
-        self.net.read(&mut self.reader, &mut reading.whole);
-        let sample = self.before.take().map(|(then, before)| ResourceSample {
+        let (how, note) = self.read(now)?;
+        self.net.read(&mut self.reader, &mut self.now.whole);
+        let sample = self.read_at.replace(now).map(|then| ResourceSample {
             at,
             interval_ms: millis(now.duration_since(then)),
-            ..reading.since(&before)
+            ..self.now.since(&self.before)
         });
-        self.before = Some((now, reading));
+        std::mem::swap(&mut self.now, &mut self.before);
         Ok(Taken { sample, how, note })
     }
 
-    fn read(&mut self, now: Instant) -> Result<(Reading, &'static str, Option<String>), Unreadable> {
+    fn read(&mut self, now: Instant) -> Result<(&'static str, Option<String>), Unreadable> {
         self.look_around(now);
         // Twice: what is gone may have been replaced already.
         for _ in 0..2 {
             self.seek(now)?;
             let State::Found { found, look_around } = &mut self.state else { continue };
-            match found.source.read(&mut self.reader) {
-                Ok(reading) => {
-                    if reading.whole.pids == Some(0) && self.target.is_sought() {
+            *self.now = Reading::default();
+            match found.source.read(&mut self.reader, &mut self.now) {
+                Ok(()) => {
+                    if self.now.whole.pids == Some(0) && self.target.is_sought() {
                         // It has ended, or its cgroup is there before it: another may be the component's now.
                         *look_around = (*look_around).min(now + FIRST_WAIT);
                     }
-                    return Ok((reading, found.how.as_str(), found.note.clone()));
+                    return Ok((found.how.as_str(), found.note.clone()));
                 }
                 Err(Lost::Gone) => self.lose(self.target.lost(), now),
                 Err(Lost::Unreadable(why)) => {
@@ -125,7 +137,7 @@ impl Sampler {
 
     /// Forgets the source; looks for one at once.
     fn lose(&mut self, why: Unreadable, now: Instant) {
-        self.before = None;
+        self.read_at = None;
         self.state = State::Seeking { from: now, wait: Duration::ZERO, why };
     }
 
@@ -137,7 +149,7 @@ impl Sampler {
         match self.target.find() {
             Ok(found) => self.take(found, now),
             Err(error) => {
-                self.before = None;
+                self.read_at = None;
                 // A path that was given costs next to nothing to look for.
                 if self.target.is_sought() {
                     *wait = (*wait * 2).clamp(FIRST_WAIT, LONGEST_WAIT);
@@ -164,7 +176,7 @@ impl Sampler {
     }
 
     fn take(&mut self, found: Found, now: Instant) {
-        self.before = None;
+        self.read_at = None;
         self.reader.restart();
         self.reader.begin();
         self.state = State::Found { found: Box::new(found), look_around: now + LOOK_AROUND };

@@ -52,14 +52,13 @@ impl Cgroup {
         self.layout.version()
     }
 
-    /// A reading; nothing once the cgroup is gone.
-    pub(super) fn read(&mut self, reader: &mut Reader) -> Option<Reading> {
+    /// Reads into an empty reading; nothing once the cgroup is gone.
+    pub(super) fn read(&mut self, reader: &mut Reader, reading: &mut Reading) -> Option<()> {
         if self.as_opened {
             reader.stop_looking();
         } else if reader.looks() {
             self.look_for_missing();
         }
-        let mut reading = Reading::default();
         let whole = &mut reading.whole;
         // Before all others: it sets the use of v2 as well.
         if let (Some(cpu), Some(dir)) = (&mut self.cpu, self.layout.cpu_dir()) {
@@ -76,9 +75,9 @@ impl Cgroup {
             return None;
         }
         if whole.cpu_quota.is_none() {
-            self.read_children(reader, &mut reading);
+            self.read_children(reader, reading);
         }
-        Some(reading)
+        Some(())
     }
 
     /// Whoever makes a cgroup of v1 makes one directory after the other.

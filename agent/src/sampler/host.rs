@@ -10,7 +10,6 @@ use sysinfo::{MemoryRefreshKind, System};
 
 use super::Unreadable;
 use super::kernel_file::{KernelFile, Reader};
-use super::reading::Reading;
 use super::v2::pressure::PressureFiles;
 
 /// diskstats(5) counts in these, whatever the device's own.
@@ -43,9 +42,7 @@ impl Host {
         }
     }
 
-    pub(super) fn read(&mut self, reader: &mut Reader) -> Result<Reading, Unreadable> {
-        let mut reading = Reading::default();
-        let whole = &mut reading.whole;
+    pub(super) fn read(&mut self, reader: &mut Reader, whole: &mut ResourceSample) -> Result<(), Unreadable> {
         let text = self.stat.read(&self.proc, reader);
         text.and_then(|text| cpu(text, self.ticks_per_second, whole))
             .ok_or_else(|| Unreadable(format!("cannot read {}/stat: expected a mounted /proc", self.proc.display())))?;
@@ -57,7 +54,7 @@ impl Host {
             memory(system, whole);
         }
         self.pressure.read(&self.pressure_dir, reader, &mut whole.pressure);
-        Ok(reading)
+        Ok(())
     }
 }
 
@@ -158,7 +155,8 @@ mod tests {
     #[test]
     fn this_machine_has_memory_and_uses_cpu() {
         let (mut host, mut reader) = (Host::new("/proc".into()), Reader::default());
-        let sample = host.read(&mut reader).ok().unwrap().whole;
+        let mut sample = ResourceSample::default();
+        host.read(&mut reader, &mut sample).unwrap();
         assert!(sample.cpu_us > Some(0) && sample.pids > Some(1));
         assert!(sample.memory > Some(Bytes(1 << 20)) && sample.memory < sample.memory_limit);
     }

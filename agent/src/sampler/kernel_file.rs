@@ -9,6 +9,8 @@ use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
+use super::keyed;
+
 /// The buffer's first size: nearly every file fits.
 const FIRST: usize = 4 << 10;
 /// No file that is read here comes near it; what is longer is cut.
@@ -46,6 +48,7 @@ impl KernelFile {
     }
 
     /// The text; nothing if the file is not there, not readable or not UTF-8.
+    #[inline(never)]
     pub(super) fn read<'a>(&mut self, dir: &Path, reader: &'a mut Reader) -> Option<&'a str> {
         let len = match &self.state {
             State::Open(file) => reader.fill(file),
@@ -64,7 +67,7 @@ impl KernelFile {
 
     /// The number that is all of the file.
     pub(super) fn number(&mut self, dir: &Path, reader: &mut Reader) -> Option<u64> {
-        number(self.read(dir, reader)?)
+        keyed::number(self.read(dir, reader)?)
     }
 
     /// Whether it has been read before, or looked for.
@@ -72,6 +75,7 @@ impl KernelFile {
         !matches!(self.state, State::Unopened)
     }
 
+    #[cold]
     fn open(&mut self, dir: &Path, reader: &mut Reader) -> io::Result<usize> {
         let file = File::open(dir.join(self.name))?;
         let len = reader.fill(&file)?;
@@ -135,6 +139,7 @@ impl Reader {
     }
 
     /// Reads a file from its start; gives the bytes read.
+    #[inline(never)]
     fn fill(&mut self, file: &File) -> io::Result<usize> {
         let mut len = 0;
         loop {
@@ -152,11 +157,6 @@ impl Reader {
             }
         }
     }
-}
-
-/// A text that is one number.
-pub(super) fn number(text: &str) -> Option<u64> {
-    text.trim().parse().ok()
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use forebay_shared::ResourceSample;
 
 use super::kernel_file::{KernelFile, Reader};
+use super::keyed;
 
 pub(super) struct NetDev {
     dir: PathBuf,
@@ -36,8 +37,8 @@ fn interface(line: &str) -> Option<(u64, u64)> {
         return None;
     }
     // Eight columns received, then as many sent; the bytes come first in both.
-    let mut counters = counters.split_ascii_whitespace().map(|counter| counter.parse().ok());
-    Some((counters.next()??, counters.nth(7)??))
+    let mut counters = counters.split_ascii_whitespace();
+    Some((keyed::number(counters.next()?)?, keyed::number(counters.nth(7)?)?))
 }
 
 #[cfg(test)]

@@ -64,13 +64,14 @@ impl Processes {
         }
     }
 
-    pub(super) fn read(&mut self, reader: &mut Reader) -> Result<Reading, Lost> {
+    pub(super) fn read(&mut self, reader: &mut Reader, reading: &mut Reading) -> Result<(), Lost> {
         let pids = self.listing.pids(&self.proc, reader)?;
         let ticks = self.now(reader).ok_or_else(|| {
             let proc = self.proc.display();
             Lost::Unreadable(Unreadable(format!("cannot read {proc}/uptime: expected a mounted /proc")))
         })?;
-        let whole = ResourceSample {
+        reading.ticks = ticks;
+        reading.whole = ResourceSample {
             cpu_us: Some(0),
             cpu_user_us: Some(0),
             cpu_system_us: Some(0),
@@ -78,17 +79,16 @@ impl Processes {
             pids: Some(0),
             ..ResourceSample::default()
         };
-        let mut reading = Reading { whole, ticks, ..Reading::default() };
         self.known.retain(|pid, _| pids.contains(pid));
         for pid in pids {
-            if self.read_process(pid, reader, &mut reading).is_none() {
+            if self.read_process(pid, reader, reading).is_none() {
                 self.known.remove(&pid);
                 self.listing.forget(pid);
             }
         }
         // What a process may refuse is no news of the source.
         reader.take_gone();
-        Ok(reading)
+        Ok(())
     }
 
     /// Nothing if the process has ended.

@@ -15,12 +15,11 @@ pub(crate) const READERS: u8 = 18;
 pub(crate) fn read_any(reader: u8, text: &str) -> ResourceSample {
     let mut sample = ResourceSample::default();
     let into = &mut sample;
-    let number = |text: &str| super::kernel_file::number(text);
     match reader % READERS {
         0 => v1::cpu::stat(text, into),
         1 => v1::cpuacct::stat(text, 100, into),
         2 => {
-            into.memory = number(text.lines().next().unwrap_or_default()).map(forebay_shared::Bytes);
+            into.memory = keyed::number(text.lines().next().unwrap_or_default()).map(forebay_shared::Bytes);
             v1::memory::stat(text, into);
         }
         3 => into.oom_kills = v1::memory::oom_kills(text),
@@ -29,7 +28,7 @@ pub(crate) fn read_any(reader: u8, text: &str) -> ResourceSample {
         6 => into.cpu_quota = v2::cpu::max(text),
         7 => v2::io::stat(text, into),
         8 => {
-            into.memory = number(text.lines().next().unwrap_or_default()).map(forebay_shared::Bytes);
+            into.memory = keyed::number(text.lines().next().unwrap_or_default()).map(forebay_shared::Bytes);
             v2::memory::stat(text, into);
         }
         9 => v2::memory::events(text, into),
@@ -41,8 +40,9 @@ pub(crate) fn read_any(reader: u8, text: &str) -> ResourceSample {
         15 => into.cpu_us = counters::stat(text).map(|stat| stat.user.saturating_add(stat.system)),
         16 => (into.io_read_bytes, into.io_write_bytes) = counters::io(text).unzip(),
         _ => {
-            into.pids =
-                number(text).or_else(|| keyed::value(text, "pids")).or(Some(listing::numbers(text).count() as u64))
+            into.pids = keyed::number(text)
+                .or_else(|| keyed::value(text, b"pids"))
+                .or(Some(listing::numbers(text).count() as u64))
         }
     }
     let now = Reading { whole: sample.clone(), ..Reading::default() };

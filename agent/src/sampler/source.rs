@@ -23,11 +23,12 @@ pub(super) enum Lost {
 }
 
 impl Source {
-    pub(super) fn read(&mut self, reader: &mut Reader) -> Result<Reading, Lost> {
+    /// Reads into an empty reading.
+    pub(super) fn read(&mut self, reader: &mut Reader, reading: &mut Reading) -> Result<(), Lost> {
         match self {
-            Self::Cgroup(cgroup) => cgroup.read(reader).ok_or(Lost::Gone),
-            Self::Processes(processes) => processes.read(reader),
-            Self::Host(host) => host.read(reader).map_err(Lost::Unreadable),
+            Self::Cgroup(cgroup) => cgroup.read(reader, reading).ok_or(Lost::Gone),
+            Self::Processes(processes) => processes.read(reader, reading),
+            Self::Host(host) => host.read(reader, &mut reading.whole).map_err(Lost::Unreadable),
         }
     }
 }

@@ -7,7 +7,12 @@ use crate::sampler::testing::{Tree, empty};
 
 fn read(tree: &Tree, path: &str) -> Option<(ResourceSample, Version)> {
     let mut cgroup = Cgroup::given(tree.path(), Path::new(path))?;
-    Some((cgroup.read(&mut Reader::default())?.whole, cgroup.version()))
+    Some((reading(&mut cgroup, &mut Reader::default())?.whole, cgroup.version()))
+}
+
+fn reading(cgroup: &mut Cgroup, reader: &mut Reader) -> Option<Reading> {
+    let mut reading = Reading::default();
+    cgroup.read(reader, &mut reading).map(|()| reading)
 }
 
 #[test]
@@ -152,7 +157,7 @@ fn without_an_own_quota_those_of_the_children_are_summed_while_they_come_and_go(
     let (mut cgroup, mut reader) = (Cgroup::given(tree.path(), Path::new("/app")).unwrap(), Reader::default());
     let mut read = || {
         reader.begin();
-        cgroup.read(&mut reader).unwrap()
+        reading(&mut cgroup, &mut reader).unwrap()
     };
     let before = read();
     assert_eq!(before.whole.cpu_quota, Some(Millicores(500)));
@@ -185,10 +190,10 @@ fn v2_children_tell_their_quotas_but_not_their_use_again() {
     tree.write("app/worker/cpu.stat", "usage_usec 400\nnr_periods 9\nnr_throttled 2\nthrottled_usec 5\n");
     tree.write("app/worker/cpu.max", "20000 100000\n");
     let (mut cgroup, mut reader) = (Cgroup::given(tree.path(), Path::new("/app")).unwrap(), Reader::default());
-    let before = cgroup.read(&mut reader).unwrap();
+    let before = reading(&mut cgroup, &mut reader).unwrap();
     tree.write("app/cpu.stat", "usage_usec 600\nnr_periods 0\n");
     tree.write("app/worker/cpu.stat", "usage_usec 500\nnr_periods 12\nnr_throttled 2\nthrottled_usec 5\n");
-    let sample = cgroup.read(&mut reader).unwrap().since(&before);
+    let sample = reading(&mut cgroup, &mut reader).unwrap().since(&before);
     assert_eq!((sample.cpu_us, sample.cpu_periods, sample.cpu_quota), (Some(100), Some(3), Some(Millicores(200))));
 }
 
@@ -197,13 +202,13 @@ fn a_controller_that_comes_later_is_found_and_a_cgroup_without_files_is_gone() {
     let tree = Tree::new(&[("cpuacct/app/cpuacct.usage", "1\n")]);
     let (mut cgroup, mut reader) = (Cgroup::given(tree.path(), Path::new("/app")).unwrap(), Reader::default());
     reader.begin();
-    assert_eq!(cgroup.read(&mut reader).unwrap().whole.memory, None);
+    assert_eq!(reading(&mut cgroup, &mut reader).unwrap().whole.memory, None);
     tree.write("memory/app/memory.usage_in_bytes", "42\n");
     reader.begin();
-    assert_eq!(cgroup.read(&mut reader).unwrap().whole.memory, Some(Bytes(42)));
+    assert_eq!(reading(&mut cgroup, &mut reader).unwrap().whole.memory, Some(Bytes(42)));
     empty(tree.path());
     reader.begin();
-    assert!(cgroup.read(&mut reader).is_none());
+    assert!(reading(&mut cgroup, &mut reader).is_none());
 }
 
 #[test]

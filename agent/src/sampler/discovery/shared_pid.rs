@@ -13,6 +13,7 @@ use super::super::cgroup::{Cgroup, Layout, below};
 use super::super::kernel_file::Reader;
 use super::super::processes::Processes;
 use super::super::processes::listing::pids;
+use super::super::reading::Reading;
 use super::super::source::Way;
 use super::{Found, Pod, membership, mountinfo, pod};
 
@@ -118,7 +119,7 @@ fn open(proc: &Path, pid: i32, key: &str, pod: &Pod) -> io::Result<Cgroup> {
     let text = reader.read_once(&dir.join("cgroup"))?.to_owned();
     let layout = Layout::resolve(&root, |mount| directory(mount, &text, pod.uid.as_deref()));
     let mut cgroup = layout.map(Cgroup::of_container).ok_or(io::ErrorKind::NotFound)?;
-    cgroup.read(&mut reader).ok_or(io::ErrorKind::NotFound)?;
+    cgroup.read(&mut reader, &mut Reading::default()).ok_or(io::ErrorKind::NotFound)?;
     cgroup.keep_as_opened();
     // Had the process ended meanwhile, its PID could be another container's by now.
     let same = reader.read_once(&dir.join("cgroup")).is_ok_and(|text| membership::container_key(text) == key);

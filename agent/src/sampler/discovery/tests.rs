@@ -3,6 +3,7 @@ use std::os::unix::fs::symlink;
 use super::*;
 use crate::sampler::cgroup::Version;
 use crate::sampler::kernel_file::Reader;
+use crate::sampler::reading::Reading;
 use crate::sampler::testing::{Tree, cgroup_line, id, process, remove};
 
 const UID: &str = "11111111-2222-3333-4444-555555555555";
@@ -29,7 +30,8 @@ fn target(tree: &Tree, sampling: Sampling, container: Option<&str>) -> Target {
 /// How it was found and the memory that it reads; or why not.
 fn find(target: &Target) -> Result<(&'static str, u64), String> {
     let mut found = target.find().map_err(|error| error.to_string())?;
-    let reading = found.source.read(&mut Reader::default()).map_err(|_| "unreadable".to_owned())?;
+    let mut reading = Reading::default();
+    found.source.read(&mut Reader::default(), &mut reading).map_err(|_| "unreadable".to_owned())?;
     Ok((found.how.as_str(), reading.whole.memory.map_or(0, |memory| memory.0)))
 }
 

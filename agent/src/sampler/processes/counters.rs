@@ -29,7 +29,7 @@ pub(in crate::sampler) fn stat(text: &str) -> Option<Stat> {
 
 /// Bytes read and written of `/proc/PID/io`: of block devices, as cgroups count them.
 pub(in crate::sampler) fn io(text: &str) -> Option<(u64, u64)> {
-    Some((keyed::value(text, "read_bytes:")?, keyed::value(text, "write_bytes:")?))
+    Some((keyed::value(text, b"read_bytes:")?, keyed::value(text, b"write_bytes:")?))
 }
 
 /// Hundredths of a second since boot, of `/proc/uptime`.

@@ -4,10 +4,12 @@ use crate::sampler::testing::{Tree, cgroup_line, process};
 fn read(processes: &mut Processes) -> Result<Reading, String> {
     let mut reader = Reader::default();
     reader.begin();
-    processes.read(&mut reader).map_err(|lost| match lost {
-        Lost::Gone => "gone".into(),
-        Lost::Unreadable(error) => error.to_string(),
-    })
+    let mut reading = Reading::default();
+    match processes.read(&mut reader, &mut reading) {
+        Ok(()) => Ok(reading),
+        Err(Lost::Gone) => Err("gone".into()),
+        Err(Lost::Unreadable(error)) => Err(error.to_string()),
+    }
 }
 
 #[test]

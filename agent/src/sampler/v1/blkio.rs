@@ -5,6 +5,7 @@ use std::path::Path;
 use forebay_shared::ResourceSample;
 
 use crate::sampler::kernel_file::{KernelFile, Reader};
+use crate::sampler::keyed;
 
 /// A counter of bytes and one of operations, the best first: those of the throttling layer see all IO, those of a
 /// scheduler only the IO that it schedules; `_recursive` counts what is below the cgroup too.
@@ -44,11 +45,12 @@ impl Blkio {
 }
 
 /// Sums of the lines `major:minor Read n` and `… Write n`. A file of `Total 0` alone has seen no IO: zero, not absent.
+#[inline(never)]
 pub(in crate::sampler) fn read_and_write(text: &str) -> (Option<u64>, Option<u64>) {
     let (mut read, mut written, mut known) = (0_u64, 0_u64, false);
     for line in text.lines() {
         let mut words = line.split_ascii_whitespace().rev();
-        let Some(value) = words.next().and_then(|word| word.parse::<u64>().ok()) else { continue };
+        let Some(value) = words.next().and_then(keyed::number) else { continue };
         match words.next() {
             Some("Read") => read = read.saturating_add(value),
             Some("Write") => written = written.saturating_add(value),

@@ -39,14 +39,12 @@ pub(in crate::sampler) fn millicores(quota: u64, period: u64) -> Option<Millicor
 }
 
 pub(in crate::sampler) fn stat(text: &str, into: &mut ResourceSample) {
-    for (key, value) in keyed::pairs(text) {
-        match key {
-            "nr_periods" => into.cpu_periods = Some(value),
-            "nr_throttled" => into.cpu_throttled_periods = Some(value),
-            "throttled_time" => into.cpu_throttled_us = Some(value / 1000),
-            _ => {}
-        }
-    }
+    keyed::each(text, &mut |key, value| match key {
+        b"nr_periods" => into.cpu_periods = Some(value),
+        b"nr_throttled" => into.cpu_throttled_periods = Some(value),
+        b"throttled_time" => into.cpu_throttled_us = Some(value / 1000),
+        _ => {}
+    });
 }
 
 #[cfg(test)]

@@ -34,8 +34,8 @@ impl Cpuacct {
 
 pub(in crate::sampler) fn stat(text: &str, ticks_per_second: u64, into: &mut ResourceSample) {
     let micros = |ticks: u64| ticks.saturating_mul(1_000_000 / ticks_per_second.max(1));
-    into.cpu_user_us = keyed::value(text, "user").map(micros);
-    into.cpu_system_us = keyed::value(text, "system").map(micros);
+    into.cpu_user_us = keyed::value(text, b"user").map(micros);
+    into.cpu_system_us = keyed::value(text, b"system").map(micros);
 }
 
 #[cfg(test)]

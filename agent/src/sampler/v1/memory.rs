@@ -47,21 +47,19 @@ impl Memory {
 
 /// Of the cgroup and all below it (`total_`), which is the cgroup's own where nothing is below it.
 pub(in crate::sampler) fn stat(text: &str, into: &mut ResourceSample) {
-    for (key, value) in keyed::pairs(text) {
-        match key {
-            "total_rss" => into.memory_anon = Some(Bytes(value)),
-            "total_cache" => into.memory_file = Some(Bytes(value)),
-            "total_inactive_file" => {
-                into.memory_working_set = into.memory.map(|memory| Bytes(memory.0.saturating_sub(value)));
-            }
-            _ => {}
+    keyed::each(text, &mut |key, value| match key {
+        b"total_rss" => into.memory_anon = Some(Bytes(value)),
+        b"total_cache" => into.memory_file = Some(Bytes(value)),
+        b"total_inactive_file" => {
+            into.memory_working_set = into.memory.map(|memory| Bytes(memory.0.saturating_sub(value)));
         }
-    }
+        _ => {}
+    });
 }
 
 /// Kernels before 4.13 don't tell.
 pub(in crate::sampler) fn oom_kills(text: &str) -> Option<u64> {
-    keyed::value(text, "oom_kill")
+    keyed::value(text, b"oom_kill")
 }
 
 #[cfg(test)]

@@ -28,17 +28,15 @@ impl Cpu {
 
 /// Without the cpu controller there are no periods in it.
 pub(in crate::sampler) fn stat(text: &str, into: &mut ResourceSample) {
-    for (key, value) in keyed::pairs(text) {
-        match key {
-            "usage_usec" => into.cpu_us = Some(value),
-            "user_usec" => into.cpu_user_us = Some(value),
-            "system_usec" => into.cpu_system_us = Some(value),
-            "nr_periods" => into.cpu_periods = Some(value),
-            "nr_throttled" => into.cpu_throttled_periods = Some(value),
-            "throttled_usec" => into.cpu_throttled_us = Some(value),
-            _ => {}
-        }
-    }
+    keyed::each(text, &mut |key, value| match key {
+        b"usage_usec" => into.cpu_us = Some(value),
+        b"user_usec" => into.cpu_user_us = Some(value),
+        b"system_usec" => into.cpu_system_us = Some(value),
+        b"nr_periods" => into.cpu_periods = Some(value),
+        b"nr_throttled" => into.cpu_throttled_periods = Some(value),
+        b"throttled_usec" => into.cpu_throttled_us = Some(value),
+        _ => {}
+    });
 }
 
 /// `quota period`, or `max period` where there is none.

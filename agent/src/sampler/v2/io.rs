@@ -2,13 +2,15 @@
 
 use forebay_shared::ResourceSample;
 
+use crate::sampler::keyed;
+
 /// Sums over devices. An empty file has seen no IO: zero, not absent. A line may hold a device alone, and words that
 /// are no `key=value`.
 pub(in crate::sampler) fn stat(text: &str, into: &mut ResourceSample) {
     let [mut rbytes, mut wbytes, mut rios, mut wios] = [0_u64; 4];
     for pair in text.split_ascii_whitespace() {
         let Some((key, value)) = pair.split_once('=') else { continue };
-        let Ok(value) = value.parse::<u64>() else { continue };
+        let Some(value) = keyed::number(value) else { continue };
         let sum = match key {
             "rbytes" => &mut rbytes,
             "wbytes" => &mut wbytes,

@@ -45,28 +45,24 @@ impl Memory {
 }
 
 pub(in crate::sampler) fn stat(text: &str, into: &mut ResourceSample) {
-    for (key, value) in keyed::pairs(text) {
-        match key {
-            "anon" => into.memory_anon = Some(Bytes(value)),
-            "file" => into.memory_file = Some(Bytes(value)),
-            "inactive_file" => {
-                into.memory_working_set = into.memory.map(|memory| Bytes(memory.0.saturating_sub(value)));
-            }
-            _ => {}
+    keyed::each(text, &mut |key, value| match key {
+        b"anon" => into.memory_anon = Some(Bytes(value)),
+        b"file" => into.memory_file = Some(Bytes(value)),
+        b"inactive_file" => {
+            into.memory_working_set = into.memory.map(|memory| Bytes(memory.0.saturating_sub(value)));
         }
-    }
+        _ => {}
+    });
 }
 
 pub(in crate::sampler) fn events(text: &str, into: &mut ResourceSample) {
-    for (key, value) in keyed::pairs(text) {
-        match key {
-            "high" => into.memory_high_events = Some(value),
-            "max" => into.memory_max_events = Some(value),
-            "oom" => into.oom_events = Some(value),
-            "oom_kill" => into.oom_kills = Some(value),
-            _ => {}
-        }
-    }
+    keyed::each(text, &mut |key, value| match key {
+        b"high" => into.memory_high_events = Some(value),
+        b"max" => into.memory_max_events = Some(value),
+        b"oom" => into.oom_events = Some(value),
+        b"oom_kill" => into.oom_kills = Some(value),
+        _ => {}
+    });
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@ use std::path::Path;
 use forebay_shared::sample::Pressure;
 
 use crate::sampler::kernel_file::{KernelFile, Reader};
+use crate::sampler::keyed;
 
 pub(in crate::sampler) struct PressureFiles {
     cpu: KernelFile,
@@ -37,9 +38,10 @@ pub(in crate::sampler) fn totals(text: &str) -> (Option<u64>, Option<u64>) {
     (total(text, "some"), total(text, "full"))
 }
 
+#[inline(never)]
 fn total(text: &str, kind: &str) -> Option<u64> {
     let line = text.lines().find_map(|line| line.strip_prefix(kind))?;
-    line.split_ascii_whitespace().find_map(|pair| pair.strip_prefix("total="))?.parse().ok()
+    keyed::number(line.split_ascii_whitespace().find_map(|pair| pair.strip_prefix("total="))?)
 }
 
 #[cfg(test)]

@@ -105,7 +105,7 @@ impl Cgroup {
     }
 
     /// Limits its memory, and keeps it out of swap where the kernel can. In v1 the limit of memory and swap together is
-    /// checked first and has events of its own, so it lies a little above.
+    /// checked first, and some kernels (seen on 6.18) count no hits of it: it lies a little above.
     ///
     /// # Errors
     /// The kernel's.

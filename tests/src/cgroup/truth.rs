@@ -60,7 +60,8 @@ pub(super) fn v1(file: impl Fn(&str, &str) -> Option<String>) -> ResourceSample 
         memory_anon: keyed("memory", "memory.stat", "total_rss").map(Bytes),
         memory_file: keyed("memory", "memory.stat", "total_cache").map(Bytes),
         memory_peak: number("memory", "memory.max_usage_in_bytes").map(Bytes),
-        memory_max_events: number("memory", "memory.failcnt"),
+        memory_max_events: number("memory", "memory.failcnt")
+            .map(|hits| hits + number("memory", "memory.memsw.failcnt").unwrap_or(0)),
         oom_kills: keyed("memory", "memory.oom_control", "oom_kill"),
         io_read_bytes: blkio("blkio.throttle.io_service_bytes", "Read"),
         io_write_bytes: blkio("blkio.throttle.io_service_bytes", "Write"),

@@ -1,4 +1,5 @@
-//! `blkio.*`: bytes and operations on block devices. Which files there are depends on the kernel and the scheduler.
+//! `blkio.*`: bytes and operations on block devices. Which files there are, and which of them count, depends on the kernel
+//! and the scheduler: the throttling layer of some (seen on 6.18) counts nothing of a device before a rule was set on it.
 
 use std::path::Path;
 
@@ -18,7 +19,7 @@ const KINDS: [(&str, &str); 4] = [
 
 pub(in crate::sampler) struct Blkio {
     kinds: [(KernelFile, KernelFile); 4],
-    /// The one that is there.
+    /// The one that counts.
     kind: usize,
 }
 
@@ -33,8 +34,9 @@ impl Blkio {
     pub(in crate::sampler) fn read(&mut self, dir: &Path, reader: &mut Reader, into: &mut ResourceSample) {
         let from = if reader.looks() { 0 } else { self.kind };
         for (kind, (bytes, operations)) in self.kinds.iter_mut().enumerate().skip(from) {
-            let Some(text) = bytes.read(dir, reader) else { continue };
-            (into.io_read_bytes, into.io_write_bytes) = read_and_write(text);
+            let counted = bytes.read(dir, reader).map(read_and_write);
+            let Some((read @ Some(_), written)) = counted else { continue };
+            (into.io_read_bytes, into.io_write_bytes) = (read, written);
             if let Some(text) = operations.read(dir, reader) {
                 (into.io_read_ops, into.io_write_ops) = read_and_write(text);
             }
@@ -44,7 +46,8 @@ impl Blkio {
     }
 }
 
-/// Sums of the lines `major:minor Read n` and `… Write n`. A file of `Total 0` alone has seen no IO: zero, not absent.
+/// Sums of the lines `major:minor Read n` and `… Write n`. A file of `Total 0` alone is absent, not zero: it is the same
+/// whether there was no IO or none was counted.
 #[inline(never)]
 pub(in crate::sampler) fn read_and_write(text: &str) -> (Option<u64>, Option<u64>) {
     let (mut read, mut written, mut known) = (0_u64, 0_u64, false);
@@ -54,9 +57,9 @@ pub(in crate::sampler) fn read_and_write(text: &str) -> (Option<u64>, Option<u64
         match words.next() {
             Some("Read") => read = read.saturating_add(value),
             Some("Write") => written = written.saturating_add(value),
-            Some("Total") => known = true,
-            _ => {}
+            _ => continue,
         }
+        known = true;
     }
     if known { (Some(read), Some(written)) } else { (None, None) }
 }
@@ -66,10 +69,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn devices_are_summed_and_no_io_is_zero() {
+    fn devices_are_summed_and_without_one_nothing_is_known() {
         let text = "8:0 Read 10\n8:0 Write 4\n8:0 Sync 9\n8:0 Total 14\n8:16 Read 1\n8:16 Write 2\nTotal 17\n";
         assert_eq!(read_and_write(text), (Some(11), Some(6)));
-        assert_eq!(read_and_write("Total 0\n"), (Some(0), Some(0)));
+        assert_eq!(read_and_write("8:0 Read 0\n8:0 Write 0\n8:0 Total 0\nTotal 0\n"), (Some(0), Some(0)));
+        assert_eq!(read_and_write("Total 0\n"), (None, None));
         assert_eq!(read_and_write(""), (None, None));
     }
 
@@ -89,5 +93,13 @@ mod tests {
         }
         let expected = [3, 2, 1, 0].map(|n| (Some(n * 10), Some(n)));
         assert_eq!(readings, expected);
+        // A throttling layer that does not count leaves it to the scheduler.
+        for (bytes, operations) in &KINDS[..2] {
+            std::fs::write(dir.path().join(bytes), "Total 0\n").unwrap();
+            std::fs::write(dir.path().join(operations), "Total 0\n").unwrap();
+        }
+        let (mut reader, mut sample) = (Reader::default(), ResourceSample::default());
+        Blkio::default().read(dir.path(), &mut reader, &mut sample);
+        assert_eq!((sample.io_read_bytes, sample.io_write_ops), (Some(20), Some(2)));
     }
 }

@@ -15,6 +15,7 @@ pub(in crate::sampler) struct Memory {
     peak: KernelFile,
     limit: KernelFile,
     limit_hits: KernelFile,
+    swap_limit_hits: KernelFile,
     stat: KernelFile,
     oom_control: KernelFile,
 }
@@ -26,6 +27,7 @@ impl Default for Memory {
             peak: KernelFile::new("memory.max_usage_in_bytes"),
             limit: KernelFile::new("memory.limit_in_bytes"),
             limit_hits: KernelFile::new("memory.failcnt"),
+            swap_limit_hits: KernelFile::new("memory.memsw.failcnt"),
             stat: KernelFile::new("memory.stat"),
             oom_control: KernelFile::new("memory.oom_control"),
         }
@@ -37,7 +39,10 @@ impl Memory {
         into.memory = self.usage.number(dir, reader).map(Bytes);
         into.memory_peak = self.peak.number(dir, reader).map(Bytes);
         into.memory_limit = self.limit.number(dir, reader).filter(|limit| *limit < UNLIMITED).map(Bytes);
-        into.memory_max_events = self.limit_hits.number(dir, reader);
+        // Container runtimes set both limits alike, and the one of memory with swap is checked first.
+        let hits = self.limit_hits.number(dir, reader);
+        let with_swap = self.swap_limit_hits.number(dir, reader).unwrap_or(0);
+        into.memory_max_events = hits.map(|hits| hits.saturating_add(with_swap));
         if let Some(text) = self.stat.read(dir, reader) {
             stat(text, into);
         }
@@ -85,6 +90,20 @@ mod tests {
         };
         assert_eq!(limit("9223372036854771712\n"), None);
         assert_eq!(limit("268435456\n"), Some(Bytes(256 << 20)));
+    }
+
+    #[test]
+    fn hits_of_the_limit_with_swap_count_too() {
+        let dir = tempfile::tempdir().unwrap();
+        let hits = || {
+            let mut sample = ResourceSample::default();
+            Memory::default().read(dir.path(), &mut Reader::default(), &mut sample);
+            sample.memory_max_events
+        };
+        std::fs::write(dir.path().join("memory.failcnt"), "2\n").unwrap();
+        assert_eq!(hits(), Some(2));
+        std::fs::write(dir.path().join("memory.memsw.failcnt"), "5\n").unwrap();
+        assert_eq!(hits(), Some(7));
     }
 
     #[test]

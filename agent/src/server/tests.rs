@@ -16,7 +16,7 @@ struct Agent {
     address: SocketAddr,
     runtime: Handle,
     _stop: oneshot::Sender<()>,
-    _dir: tempfile::TempDir,
+    dir: tempfile::TempDir,
 }
 
 impl Agent {
@@ -44,7 +44,7 @@ impl Agent {
         });
         let runtime = told.recv().unwrap();
         let address = address(&file);
-        Self { address, runtime, _stop: stop, _dir: dir }
+        Self { address, runtime, _stop: stop, dir: dir }
     }
 
     /// Sends a request, and gives the status and the whole answer.
@@ -65,6 +65,23 @@ impl Agent {
         stream.write_all(bytes).unwrap();
         stream
     }
+}
+
+#[test]
+fn an_agent_that_is_not_ready_tells_each_part_and_why() {
+    let agent = Agent::start();
+    std::fs::remove_file(agent.dir.path().join("pids")).unwrap();
+    let until = Instant::now() + Duration::from_secs(10);
+    let (status, answer) = loop {
+        let (status, answer) = agent.get("/readyz");
+        if status != 200 || Instant::now() > until {
+            break (status, answer);
+        }
+        sleep(Duration::from_millis(5));
+    };
+    assert_eq!(status, 503, "{answer}");
+    assert!(answer.contains("application/json") && answer.contains(r#""sampler":{"state":"failed""#), "{answer}");
+    assert!(answer.contains("/pids"), "the reason names the file: {answer}");
 }
 
 fn address(file: &Path) -> SocketAddr {

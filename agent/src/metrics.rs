@@ -52,8 +52,9 @@ impl Metrics {
     }
 
     fn register(registry: &mut Registry) -> Self {
-        // 10 µs to 40 ms: a sample should take less than 100 µs.
-        let buckets = (0..13).map(|power| 1e-5 * f64::from(1 << power));
+        // Close to the 100 µs that a sample should take at most.
+        let micros = [20, 40, 60, 70, 80, 90, 100, 120, 150, 200, 300, 500, 1000, 5000, 40_000];
+        let buckets = micros.into_iter().map(|micros| f64::from(micros) / 1e6);
         Self {
             sampler_samples: add(registry, "sampler_samples", "Samples taken"),
             sampler_failures: add(registry, "sampler_failures", "Times that nothing could be sampled"),

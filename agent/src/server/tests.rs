@@ -44,7 +44,7 @@ impl Agent {
         });
         let runtime = told.recv().unwrap();
         let address = address(&file);
-        Self { address, runtime, _stop: stop, dir: dir }
+        Self { address, runtime, _stop: stop, dir }
     }
 
     /// Sends a request, and gives the status and the whole answer.

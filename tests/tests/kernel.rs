@@ -184,6 +184,8 @@ fn a_limit_that_is_hit_reads_its_events_and_its_kill() {
     let Some(cgroup) = cgroup() else { return };
     cgroup.limit_memory(32 * MIB).unwrap();
     let mut load = Load::start(&cgroup).unwrap();
+    // What starts still runs for a while, and the agent's own start is later than `before`.
+    sleep(SETTLED);
     let before = cgroup.truth();
     let agent = Agent::start(&cgroup.path(), OFTEN).unwrap();
     load.ask(&format!("touch {}", 16 * MIB)).unwrap();

@@ -23,5 +23,5 @@ mod telemetry;
 
 pub use app::{main, run, stdin_closes};
 pub use args::{Args, LogFormat, Sampling, TapKind};
-pub use characteristics::{DEFAULT_BUDGET, characterise};
+pub use characteristics::{DEFAULT_BUDGET, Finding, Inspector, characterise};
 pub use inspect::inspect;

@@ -10,6 +10,10 @@ pub(crate) enum Hint {
     Csv,
     Tsv,
     Text,
+    Xml,
+    Yaml,
+    Sql,
+    Log,
     /// No claim, or one that settles nothing.
     None,
 }
@@ -25,7 +29,13 @@ impl Hint {
             "text/csv" | "application/csv" => Self::Csv,
             "text/tab-separated-values" => Self::Tsv,
             "text/plain" => Self::Text,
+            "application/xml" | "text/xml" => Self::Xml,
+            "application/yaml" | "application/x-yaml" | "text/yaml" | "text/x-yaml" => Self::Yaml,
+            "application/sql" | "application/x-sql" | "text/x-sql" => Self::Sql,
+            "text/x-log" | "application/x-log" => Self::Log,
             other if other.ends_with("+json") => Self::Json,
+            other if other.ends_with("+xml") => Self::Xml,
+            other if other.ends_with("+yaml") => Self::Yaml,
             _ => Self::None,
         }
     }
@@ -38,6 +48,10 @@ impl Hint {
             Self::Csv => DataType::Csv,
             Self::Tsv => DataType::Tsv,
             Self::Text => DataType::Text,
+            Self::Xml => DataType::Xml,
+            Self::Yaml => DataType::Yaml,
+            Self::Sql => DataType::Sql,
+            Self::Log => DataType::Log,
             Self::None => DataType::Binary,
         }
     }

@@ -160,17 +160,17 @@ impl Decoder for Lz4 {
         while !bytes.is_empty() {
             let before = bytes.len();
             let wanted = match self.state {
-                State::Descriptor => self.descriptor_length(),
-                State::Block(size) => size,
+                State::Descriptor => Some(self.descriptor_length()),
+                State::Block(size) => Some(size),
                 State::Skip(left) => {
                     let skip = usize::try_from(left).unwrap_or(usize::MAX).min(bytes.len());
                     bytes = &bytes[skip..];
                     self.state = if left == skip as u64 { State::Magic } else { State::Skip(left - skip as u64) };
-                    0
+                    None
                 }
-                _ => 4,
+                _ => Some(4),
             };
-            let there = wanted > 0 && self.gather.fill(&mut bytes, wanted);
+            let there = wanted.is_some_and(|wanted| self.gather.fill(&mut bytes, wanted));
             sink.take(before - bytes.len());
             if !there {
                 continue;

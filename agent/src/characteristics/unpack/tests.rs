@@ -202,6 +202,18 @@ fn a_zstd_window_wider_than_ours_costs_what_is_past_the_first_bytes_only() {
 }
 
 #[test]
+fn an_empty_block_of_lz4_ends_at_once() {
+    let packed = lz4_of(b"");
+    let (header, end) = packed.split_at(7);
+    let empty =
+        [header, &(1_u32 << 31).to_le_bytes(), &twox_hash::XxHash32::oneshot(0, b"").to_le_bytes(), end].concat();
+    for size in [1, empty.len()] {
+        let found = look(&empty, size, DEFAULT_BUDGET);
+        assert_eq!((found.characteristics.data_type, found.problem), (DataType::Empty, None));
+    }
+}
+
+#[test]
 fn a_compression_within_another_is_not_unpacked() {
     let found = look(&gzip(&gzip(&rows(1000))), 100, DEFAULT_BUDGET).characteristics;
     assert_eq!((found.data_type, found.compression), (DataType::Binary, Compression::Gzip));

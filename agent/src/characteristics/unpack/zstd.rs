@@ -178,18 +178,18 @@ impl Decoder for Zstd {
         while !bytes.is_empty() {
             let before = bytes.len();
             let wanted = match self.state {
-                State::Magic | State::SkipLength | State::Sum => 4,
-                State::Header => self.header_length(),
-                State::BlockHeader => 3,
-                State::Block(size, _) => size,
+                State::Magic | State::SkipLength | State::Sum => Some(4),
+                State::Header => Some(self.header_length()),
+                State::BlockHeader => Some(3),
+                State::Block(size, _) => Some(size),
                 State::Skip(left) => {
                     let skip = usize::try_from(left).unwrap_or(usize::MAX).min(bytes.len());
                     bytes = &bytes[skip..];
                     self.state = if left == skip as u64 { State::Magic } else { State::Skip(left - skip as u64) };
-                    0
+                    None
                 }
             };
-            let there = wanted > 0 && self.gather.fill(&mut bytes, wanted);
+            let there = wanted.is_some_and(|wanted| self.gather.fill(&mut bytes, wanted));
             sink.take(before - bytes.len());
             if !there {
                 continue;

@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use forebay_shared::DataCharacteristics;
 use serde::Serialize;
 
-use crate::characteristics::{Finding, examine};
+use crate::characteristics::{Finding, Hint, examine};
 
 #[derive(Serialize)]
 struct Line<'a> {
@@ -31,7 +31,7 @@ pub fn inspect(files: &[PathBuf], out: &mut impl Write) -> ExitCode {
 
 fn line(file: &Path, out: &mut impl Write) -> std::io::Result<()> {
     let bytes = std::fs::read(file)?;
-    let Finding { characteristics, problem } = examine(&bytes, bytes.len() as u64, content_type(file));
+    let Finding { characteristics, problem, .. } = examine(&bytes, bytes.len() as u64, content_type(file));
     let name = file.to_string_lossy();
     serde_json::to_writer(&mut *out, &Line { file: &name, characteristics, problem })?;
     writeln!(out)
@@ -39,14 +39,7 @@ fn line(file: &Path, out: &mut impl Write) -> std::io::Result<()> {
 
 /// What the name says, where a pushed batch would have said it by its Content-Type. It only breaks ties.
 fn content_type(file: &Path) -> Option<&'static str> {
-    match file.extension()?.to_str()?.to_ascii_lowercase().as_str() {
-        "json" => Some("application/json"),
-        "ndjson" | "jsonl" => Some("application/x-ndjson"),
-        "csv" => Some("text/csv"),
-        "tsv" => Some("text/tab-separated-values"),
-        "txt" => Some("text/plain"),
-        _ => None,
-    }
+    Hint::content_type(file.extension()?.to_str()?)
 }
 
 #[cfg(test)]

@@ -1,0 +1,153 @@
+//! Avro's object container files: a header with the schema, then blocks of values that tell how many they hold.
+//!
+//! ```text
+//! Obj1 | metadata map: avro.schema, avro.codec | sync | count, size, values, sync | …
+//! ```
+//!
+//! Records come from the blocks' counts, without unpacking. Depth is that of the values, which are decoded by the
+//! schema within a budget, and no further than to the depth that the schema allows.
+
+mod schema;
+mod values;
+
+use self::schema::Schema;
+use self::values::Values;
+use super::cursor::Cursor;
+use super::unpack::{Codec, unpack};
+use super::{Facts, Held};
+use crate::characteristics::extrapolate;
+
+/// Unpacked bytes of blocks that are decoded, all together.
+const MOST_UNPACKED: usize = 4 << 20;
+/// A longer schema is left unread: parsed, it would take some 20 times its length.
+const MOST_SCHEMA: usize = 256 << 10;
+const SYNC: usize = 16;
+
+struct Header<'a> {
+    schema: &'a [u8],
+    codec: &'a [u8],
+    sync: [u8; SYNC],
+}
+
+/// What the blocks tell.
+#[derive(Default)]
+struct Blocks {
+    records: u64,
+    /// Bytes of the batch that the counted blocks take.
+    bytes: usize,
+    problem: Option<&'static str>,
+    /// All values were decoded, or as many as were needed to know.
+    depth_is_exact: bool,
+    depth: u32,
+}
+
+pub(super) fn facts(held: &Held<'_>) -> Facts {
+    let mut cursor = Cursor::new(held.head());
+    let Some(header) = header(&mut cursor) else {
+        return Facts { estimated: Some(held.is_cut()), ..Facts::problem("the Avro header is cut or malformed") };
+    };
+    let schema = (header.schema.len() <= MOST_SCHEMA).then(|| Schema::parse(header.schema)).flatten();
+    let start = cursor.at();
+    let blocks = blocks(&mut cursor, &header, schema.as_ref(), held.is_cut());
+    let known = schema.as_ref().and_then(Schema::depth);
+    let missing = if schema.is_none() { Some("the Avro schema is malformed") } else { None };
+    let records = match held.is_cut() {
+        true if blocks.bytes > 0 => {
+            extrapolate::records(blocks.records, blocks.bytes, held.total().saturating_sub(start as u64))
+        }
+        _ => blocks.records,
+    };
+    let depth = if blocks.depth_is_exact { Some(blocks.depth) } else { known.or(Some(blocks.depth)) };
+    Facts {
+        records: Some(records),
+        max_depth: schema.is_some().then_some(depth).flatten(),
+        columns: schema.as_ref().map(Schema::columns),
+        estimated: Some(held.is_cut() || schema.is_some() && !blocks.depth_is_exact),
+        problem: blocks.problem.or(missing).map(str::to_owned),
+        ..Facts::default()
+    }
+}
+
+fn header<'a>(cursor: &mut Cursor<'a>) -> Option<Header<'a>> {
+    cursor.take(4)?;
+    let (mut schema, mut codec) = (None, &b"null"[..]);
+    loop {
+        let mut entries = cursor.zigzag()?;
+        if entries < 0 {
+            cursor.zigzag()?;
+            entries = entries.checked_neg()?;
+        }
+        if entries == 0 {
+            break;
+        }
+        for _ in 0..entries {
+            let length = cursor.zigzag()?.try_into().ok()?;
+            let key = cursor.take(length)?;
+            let length = cursor.zigzag()?.try_into().ok()?;
+            let value = cursor.take(length)?;
+            match key {
+                b"avro.schema" => schema = Some(value),
+                b"avro.codec" => codec = value,
+                _ => {}
+            }
+        }
+    }
+    Some(Header { schema: schema?, codec, sync: cursor.array()? })
+}
+
+fn blocks(cursor: &mut Cursor<'_>, header: &Header<'_>, schema: Option<&Schema>, cut: bool) -> Blocks {
+    let start = cursor.at();
+    let mut blocks = Blocks { depth_is_exact: true, ..Blocks::default() };
+    let most = schema.and_then(Schema::depth);
+    let mut values = schema.map(Values::new);
+    let mut unpacked = 0;
+    while !cursor.is_empty() {
+        let Some((count, block)) = block(cursor, header.sync) else {
+            blocks.depth_is_exact &= !cut;
+            blocks.problem = (!cut).then_some("an Avro block is cut or malformed");
+            break;
+        };
+        blocks.records = blocks.records.saturating_add(count);
+        blocks.bytes = cursor.at() - start;
+        let Some(values) = values.as_mut().filter(|values| most != Some(values.depth())) else { continue };
+        if !blocks.depth_is_exact {
+            continue;
+        }
+        let (room, packed) = (MOST_UNPACKED - unpacked, block);
+        let inside = match header.codec {
+            b"null" => Some(std::borrow::Cow::Borrowed(&packed[..packed.len().min(room)])),
+            b"deflate" => Some(unpack(Codec::Deflate, packed, room).bytes.into()),
+            // Snappy's blocks end with the CRC-32 of what they hold.
+            b"snappy" => {
+                packed.split_last_chunk::<4>().map(|(packed, _)| unpack(Codec::Snappy, packed, room).bytes.into())
+            }
+            b"zstandard" => Some(unpack(Codec::Zstd, packed, room).bytes.into()),
+            _ => None,
+        };
+        let Some(inside) = inside else {
+            blocks.depth_is_exact = false;
+            continue;
+        };
+        unpacked += inside.len();
+        blocks.depth_is_exact = values.read(&inside, count);
+    }
+    blocks.depth = values.map_or(0, |values| values.depth());
+    blocks.depth_is_exact |= most.is_some() && most == Some(blocks.depth);
+    blocks
+}
+
+/// The next block's count and bytes.
+fn block<'a>(cursor: &mut Cursor<'a>, sync: [u8; SYNC]) -> Option<(u64, &'a [u8])> {
+    let mut ahead = *cursor;
+    let count = ahead.zigzag()?.try_into().ok()?;
+    let length = ahead.zigzag()?.try_into().ok()?;
+    let block = ahead.take(length)?;
+    if ahead.array() != Some(sync) {
+        return None;
+    }
+    *cursor = ahead;
+    Some((count, block))
+}
+
+#[cfg(test)]
+pub(super) mod tests;

@@ -92,9 +92,8 @@ fn look(members: &mut Members, member: &Member<'_>, packed: &[u8], examine: Exam
     let claimed = member.packed_len.map_or(packed.len(), |length| packed.len().min(length as usize));
     let codec = match member.method {
         0 if member.packed_len.is_some() => {
-            let plain = &packed[..claimed];
-            let unpacked_len = member.packed_len.unwrap_or_default();
-            members.add(examine(&plain[..claimed.min(room)], unpacked_len, member.extension()), claimed.min(room));
+            let plain = &packed[..claimed.min(room)];
+            members.add(examine(plain, member.packed_len.unwrap_or_default(), member.extension()), plain);
             return member.packed_len;
         }
         8 => Codec::Deflate,
@@ -111,7 +110,7 @@ fn look(members: &mut Members, member: &Member<'_>, packed: &[u8], examine: Exam
         (false, None) if at_bound => room as u64 + 1,
         _ => unpacked.bytes.len() as u64,
     };
-    members.add(examine(&unpacked.bytes, total, member.extension()), unpacked.bytes.len());
+    members.add(examine(&unpacked.bytes, total, member.extension()), &unpacked.bytes);
     let lies = unpacked.complete && member.unpacked_len.is_some_and(|length| length != unpacked.bytes.len() as u64);
     let short = !unpacked.complete && !at_bound && member.packed_len.is_some_and(|length| length == claimed as u64);
     if lies || short {

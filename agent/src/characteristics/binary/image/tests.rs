@@ -84,7 +84,7 @@ pub(in super::super) fn bmp(header: u32) -> Vec<u8> {
         bytes.extend([300_i32, -200].iter().flat_map(|number| number.to_le_bytes()));
         bytes.extend([1, 0, 24, 0]);
     }
-    bytes.resize(bytes.len() + 64 + 900 * 200, 0);
+    bytes.resize(26 + 900 * 200, 0);
     bytes
 }
 

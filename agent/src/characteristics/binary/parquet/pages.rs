@@ -74,12 +74,14 @@ struct Page {
 
 fn page(bytes: &[u8]) -> Option<Page> {
     let mut thrift = Thrift::new(bytes);
-    let (mut packed, mut values) = (None, 0);
+    let (mut kind_of, mut packed, mut values) = (-1, None, 0);
     thrift.fields(|thrift, id, kind| {
         match (id, kind) {
+            (1, 5) => kind_of = thrift.integer()?,
             (3, 5) => packed = Some(u64::try_from(thrift.integer()?).ok()?),
-            // DataPageHeader and DataPageHeaderV2; a dictionary's values are none of the column's.
-            (5 | 8, STRUCT) => thrift.fields(|thrift, id, kind| match (id, kind) {
+            // A page's values are the column's if its type and its header agree that it is one of data, of either
+            // version; a dictionary's are not.
+            (5 | 8, STRUCT) if (kind_of, id) == (0, 5) || (kind_of, id) == (3, 8) => thrift.fields(|thrift, id, kind| match (id, kind) {
                 (1, 5) => {
                     values = thrift.integer()?;
                     Some(true)

@@ -168,7 +168,7 @@ impl<'a> Directory<'a> {
         let from = end.len().saturating_sub(MOST_END);
         let at = from + find_last(&end[from..], END)?;
         let place = held.end_offset() + at as u64;
-        let field = |at: usize, len| little(&end[at..], 0, len);
+        let field = |at, len| little(end, at, len);
         let (mut count, mut size, mut start) = (field(at + 10, 2)?, field(at + 12, 4)?, field(at + 16, 4)?);
         let mut before = place;
         if let Some(locator) = at.checked_sub(20).filter(|at| end[*at..].starts_with(LOCATOR_64)) {

@@ -13,6 +13,9 @@ pub(super) struct Members {
     looked_into: u64,
     seen: u64,
     records: Option<u64>,
+    /// The last member's last line has no end, and how many before it had none.
+    open_line: bool,
+    joined: u64,
     parts: DataComplexity,
     missing: bool,
     estimated: bool,
@@ -27,6 +30,8 @@ impl Members {
             looked_into: 0,
             seen: 0,
             records: Some(0),
+            open_line: false,
+            joined: 0,
             parts: DataComplexity::default(),
             missing: false,
             estimated: false,
@@ -39,10 +44,12 @@ impl Members {
         self.room
     }
 
-    /// A member that was examined, from `unpacked` of its bytes.
-    pub(super) fn add(&mut self, found: Finding, unpacked: usize) {
+    /// A member that was examined, from these first bytes of it.
+    pub(super) fn add(&mut self, found: Finding, unpacked: &[u8]) {
         let Finding { characteristics: vector, problem, .. } = found;
-        self.room -= unpacked;
+        self.room -= unpacked.len();
+        self.joined += u64::from(self.open_line && !unpacked.is_empty());
+        self.open_line = !vector.estimated && unpacked.last().is_some_and(|byte| *byte != b'\n');
         self.looked_into += 1;
         self.seen = self.seen.saturating_add(vector.data_volume.bytes);
         let same = self.data_type.is_none_or(|before| before == Some(vector.data_type));
@@ -90,7 +97,10 @@ impl Members {
         if data_type == DataType::Binary {
             return (data_type, facts);
         }
-        let records = self.records.map(|records| match unpacked {
+        // Parts of one text follow one another: a line that has no end goes on in the next part.
+        let lines = matches!(data_type, DataType::Csv | DataType::Tsv | DataType::Log | DataType::Text);
+        let joined = if lines { self.joined } else { 0 };
+        let records = self.records.map(|records| records.saturating_sub(joined)).map(|records| match unpacked {
             Some(all) if missing && self.seen > 0 => scaled(records, all, self.seen),
             _ => records,
         });

@@ -92,6 +92,14 @@ fn members_of_one_type_add_up_however_they_are_written() {
 }
 
 #[test]
+fn a_row_without_its_end_goes_on_in_the_next_part() {
+    let part = TABLE.trim_ascii_end();
+    let bytes = archive(&[("0.csv", part, As::Deflated), ("1.csv", TABLE, As::Stored), ("2.csv", part, As::Deflated)]);
+    // Three rows each, as the stand-in counts them: by the ends of lines.
+    assert_eq!(of(&bytes).2.records, Some(2 + 3 + 2 - 1));
+}
+
+#[test]
 fn without_its_directory_members_are_found_one_after_the_other() {
     for how in [As::Stored, As::Deflated, As::Described, As::Wide] {
         let bytes = archive(&[("one.csv", TABLE, how), ("two.csv", TABLE, how)]);

@@ -142,7 +142,7 @@ impl Walk {
                 break;
             };
             match message {
-                Message::Schema(schema) if walk.schema.is_none() => walk.schema = Schema::of(schema),
+                Message::Schema(schema) if walk.settled == start => walk.schema = Schema::of(schema),
                 Message::Rows(rows) => {
                     walk.rows = walk.rows.saturating_add(rows);
                     walk.batches += 1;

@@ -21,6 +21,8 @@ use crate::characteristics::extrapolate;
 const MOST_UNPACKED: usize = 4 << 20;
 /// A longer schema is left unread: parsed, it would take some 20 times its length.
 const MOST_SCHEMA: usize = 256 << 10;
+/// Blocks that are walked; Avro's writers make them of some 16 KiB.
+const MOST_BLOCKS: u32 = 200_000;
 const SYNC: usize = 16;
 
 struct Header<'a> {
@@ -35,6 +37,8 @@ struct Blocks {
     records: u64,
     /// Bytes of the batch that the counted blocks take.
     bytes: usize,
+    /// There are more of them than are walked.
+    enough: bool,
     problem: Option<&'static str>,
     /// All values were decoded, or as many as were needed to know.
     depth_is_exact: bool,
@@ -51,7 +55,7 @@ pub(super) fn facts(held: &Held<'_>) -> Facts {
     let blocks = blocks(&mut cursor, &header, schema.as_ref(), held.is_cut());
     let known = schema.as_ref().and_then(Schema::depth);
     let missing = if schema.is_none() { Some("the Avro schema is malformed") } else { None };
-    let records = match held.is_cut() {
+    let records = match held.is_cut() || blocks.enough {
         true if blocks.bytes > 0 => {
             extrapolate::records(blocks.records, blocks.bytes, held.total().saturating_sub(start as u64))
         }
@@ -62,7 +66,7 @@ pub(super) fn facts(held: &Held<'_>) -> Facts {
         records: Some(records),
         max_depth: schema.is_some().then_some(depth).flatten(),
         columns: schema.as_ref().map(Schema::columns),
-        estimated: Some(held.is_cut() || schema.is_some() && !blocks.depth_is_exact),
+        estimated: Some(held.is_cut() || blocks.enough || schema.is_some() && !blocks.depth_is_exact),
         problem: blocks.problem.or(missing).map(str::to_owned),
         ..Facts::default()
     }
@@ -101,7 +105,10 @@ fn blocks(cursor: &mut Cursor<'_>, header: &Header<'_>, schema: Option<&Schema>,
     let most = schema.and_then(Schema::depth);
     let mut values = schema.map(Values::new);
     let mut unpacked = 0;
-    while !cursor.is_empty() {
+    for _ in 0..MOST_BLOCKS {
+        if cursor.is_empty() {
+            break;
+        }
         let Some((count, block)) = block(cursor, header.sync) else {
             blocks.depth_is_exact &= !cut;
             blocks.problem = (!cut).then_some("an Avro block is cut or malformed");
@@ -116,7 +123,7 @@ fn blocks(cursor: &mut Cursor<'_>, header: &Header<'_>, schema: Option<&Schema>,
         let (room, packed) = (MOST_UNPACKED - unpacked, block);
         let inside = match header.codec {
             b"null" => Some(std::borrow::Cow::Borrowed(&packed[..packed.len().min(room)])),
-            b"deflate" => Some(unpack(Codec::Deflate, packed, room).bytes.into()),
+            b"deflate" => Some(unpack(Codec::Deflate, &packed[..packed.len().min(room)], room).bytes.into()),
             // Snappy's blocks end with the CRC-32 of what they hold.
             b"snappy" => {
                 packed.split_last_chunk::<4>().map(|(packed, _)| unpack(Codec::Snappy, packed, room).bytes.into())
@@ -128,9 +135,12 @@ fn blocks(cursor: &mut Cursor<'_>, header: &Header<'_>, schema: Option<&Schema>,
             blocks.depth_is_exact = false;
             continue;
         };
-        unpacked += inside.len();
+        // A block takes from the budget what it is, or what it becomes, whichever is more.
+        unpacked += inside.len().max(packed.len()).min(room);
         blocks.depth_is_exact = values.read(&inside, count);
     }
+    blocks.enough = !cursor.is_empty() && blocks.problem.is_none() && !cut;
+    blocks.depth_is_exact &= !blocks.enough;
     blocks.depth = values.map_or(0, |values| values.depth());
     blocks.depth_is_exact |= most.is_some() && most == Some(blocks.depth);
     blocks

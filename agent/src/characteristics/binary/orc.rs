@@ -11,6 +11,8 @@ use super::{Detail, Facts, Held};
 
 /// A footer is unpacked up to here. Wide schemas take some 100 bytes a column.
 const MOST_FOOTER: usize = 4 << 20;
+/// Chunks that a footer is packed in; of 256 KiB, unless the writer chose otherwise.
+const MOST_CHUNKS: usize = 4096;
 const MOST_TYPES: usize = 100_000;
 
 #[derive(Default)]
@@ -47,6 +49,9 @@ pub(super) fn facts(held: &Held<'_>) -> Facts {
     let Some(packed) = held.at(start, postscript.footer as usize) else {
         return Facts { estimated: Some(true), ..Facts::default() };
     };
+    if packed.len() > MOST_FOOTER {
+        return Facts { estimated: Some(true), ..Facts::default() };
+    }
     let footer = match plain(packed, &postscript) {
         Ok(footer) => read(&footer),
         Err(problem) => return Facts { estimated: Some(true), ..Facts::problem(problem) },
@@ -91,7 +96,10 @@ fn plain<'a>(packed: &'a [u8], postscript: &Postscript) -> Result<std::borrow::C
     const MALFORMED: &str = "the ORC footer is malformed";
     let mut plain = Vec::new();
     let mut cursor = Cursor::new(packed);
-    while !cursor.is_empty() {
+    for _ in 0..MOST_CHUNKS {
+        if cursor.is_empty() {
+            break;
+        }
         let head = cursor.little(3).ok_or(MALFORMED)?;
         let chunk = cursor.take(head >> 1).ok_or(MALFORMED)?;
         if head & 1 == 1 {

@@ -17,6 +17,8 @@ use super::{Detail, Facts, Held};
 /// Columns, row groups' columns and the like that are looked at, so that the work has a bound.
 const MOST_ELEMENTS: u64 = 100_000;
 const MOST_CHUNKS: u64 = 50_000;
+/// Bytes of a footer that are read; rows and columns stand at its start.
+const MOST_FOOTER: usize = 6 << 20;
 
 /// What a footer tells.
 #[derive(Default)]
@@ -54,7 +56,12 @@ pub(super) fn facts(held: &Held<'_>) -> Facts {
         return Facts { estimated: Some(true), ..Facts::default() };
     };
     let mut footer = Footer { nulls: Some(0), grouped_rows: Some(0), ..Footer::default() };
-    if footer.read(bytes, held).is_none() && !footer.enough {
+    let part = &bytes[..bytes.len().min(MOST_FOOTER)];
+    let whole = footer.read(part, held).is_some();
+    if !whole && part.len() < bytes.len() {
+        (footer.nulls, footer.grouped_rows, footer.enough) = (None, None, true);
+    }
+    if !whole && !footer.enough {
         footer.problem = Some("the Parquet footer is malformed");
     }
     footer.facts()
@@ -130,11 +137,7 @@ impl Footer {
                 (1, 9) => {
                     let (_, length) = thrift.list()?;
                     for _ in 0..length {
-                        self.chunks += 1;
-                        thrift.fields(|thrift, id, kind| match (id, kind) {
-                            (3, STRUCT) => self.chunk(thrift, pages).map(|()| true),
-                            _ => Some(false),
-                        })?;
+                        self.column(thrift, pages)?;
                     }
                 }
                 (3, 6) => {
@@ -147,7 +150,28 @@ impl Footer {
         })
     }
 
-    fn chunk(&mut self, thrift: &mut Thrift<'_>, pages: &mut pages::Check<'_>) -> Option<()> {
+    fn column(&mut self, thrift: &mut Thrift<'_>, pages: &mut pages::Check<'_>) -> Option<()> {
+        self.chunks += 1;
+        let (mut chunk, mut readable) = (None, true);
+        thrift.fields(|thrift, id, kind| {
+            match (id, kind) {
+                (3, STRUCT) => chunk = Some(self.chunk(thrift)?),
+                // Its pages are in another file, or encrypted.
+                (1, 8) | (8, STRUCT) => {
+                    readable = false;
+                    return Some(false);
+                }
+                _ => return Some(false),
+            }
+            Some(true)
+        })?;
+        if let Some(chunk) = chunk.filter(|_| readable) {
+            pages.chunk(&chunk);
+        }
+        Some(())
+    }
+
+    fn chunk(&mut self, thrift: &mut Thrift<'_>) -> Option<pages::Chunk> {
         let (mut nulls, mut chunk) = (None, pages::Chunk::default());
         thrift.fields(|thrift, id, kind| {
             match (id, kind) {
@@ -174,8 +198,7 @@ impl Footer {
         })?;
         self.values = self.values.saturating_add(chunk.values.max(0) as u64);
         self.nulls = self.nulls.zip(nulls).and_then(|(sum, nulls)| sum.checked_add(nulls));
-        pages.chunk(&chunk);
-        Some(())
+        Some(chunk)
     }
 }
 

@@ -21,6 +21,10 @@ const MOST_UNPACKED: usize = 4 << 20;
 const MOST_OBJECT: usize = 1 << 20;
 /// `startxref` stands within the last KiB; some writers pad.
 const MOST_END: usize = 4 << 10;
+/// Bytes of objects that are read, all together.
+const MOST_READ: usize = 4 << 20;
+/// Bytes that are searched for page objects where the cross-references are missing.
+const MOST_SCANNED: usize = 16 << 20;
 const MOST_PAGES: i64 = 10_000_000;
 
 pub(super) fn facts(held: &Held<'_>, base: u64) -> Facts {
@@ -36,7 +40,7 @@ pub(super) fn facts(held: &Held<'_>, base: u64) -> Facts {
         return Facts { estimated: Some(true), ..Facts::default() };
     }
     let problem = no_end(held).unwrap_or("the PDF's cross-references are malformed");
-    let pages = scan::pages(held.head());
+    let pages = scan::pages(&held.head()[..held.head().len().min(MOST_SCANNED)]);
     Facts { records: (pages > 0).then_some(pages), estimated: Some(true), ..Facts::problem(problem) }
 }
 

@@ -15,8 +15,12 @@ const CONVINCING_CUT: u32 = 32;
 /// A tag of a number this low is common in messages and rare in other bytes.
 const LOW_NUMBER: u32 = 128;
 const MOST_DEPTH: u32 = 32;
-/// Bytes looked at, nested ones counted once a level.
-const BUDGET: usize = 4 << 20;
+/// Fields walked, over all ways to read the bytes: some 10 ms.
+const MOST_FIELDS: u32 = 1 << 20;
+/// Evidence past which no more is looked for.
+const ENOUGH: u32 = 64;
+/// Bytes that are looked at for being all alike.
+const SAMPLE: usize = 64 << 10;
 
 /// What a first part of a message or of a stream of them told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,35 +38,48 @@ struct Parse {
     end: End,
     bits: u32,
     fields: u32,
-    messages: u32,
+    /// Fields that may still be walked; at 0 the rest is taken to be as the start.
+    left: u32,
+}
+
+impl Parse {
+    fn start(left: u32) -> Self {
+        Self { end: End::Clean, bits: 0, fields: 0, left }
+    }
 }
 
 pub(super) fn facts(held: &Held<'_>, hint: Hint) -> Option<Facts> {
-    let bytes = &held.head()[..held.head().len().min(BUDGET)];
+    let bytes = held.head();
     let first = *bytes.first()?;
     let claimed = hint == Hint::Protobuf;
-    if !claimed && bytes.iter().all(|byte| *byte == first) {
+    if !claimed && bytes.iter().take(SAMPLE).all(|byte| *byte == first) {
         return None;
     }
-    let whole = held.whole().is_some_and(|all| all.len() == bytes.len());
-    let parses =
-        [message(bytes), stream(bytes, varint), stream(bytes, grpc), stream(bytes, little), stream(bytes, big)];
-    let needed = if whole { CONVINCING } else { CONVINCING_CUT };
-    let convinces = |parse: &&Parse| match parse.end {
-        End::Clean => claimed || parse.bits >= needed,
-        End::Inside => !whole && (claimed || parse.bits >= needed && parse.fields >= 3),
-        End::Bad => false,
-    };
-    if parses.iter().any(|parse| convinces(&parse)) {
-        return Some(Facts { estimated: Some(!whole), ..Facts::default() });
+    let (mut left, mut cut) = (MOST_FIELDS, false);
+    let prefixes: [Option<Prefix>; 5] = [None, Some(varint), Some(grpc), Some(little), Some(big)];
+    for prefix in prefixes {
+        let parse = match prefix {
+            None => message(bytes, left),
+            Some(prefix) => stream(bytes, prefix, left),
+        };
+        let all = !held.is_cut() && parse.left > 0;
+        let convinces = match parse.end {
+            End::Clean => claimed || parse.bits >= if all { CONVINCING } else { CONVINCING_CUT },
+            End::Inside => !all && (claimed || parse.bits >= CONVINCING_CUT && parse.fields >= 3),
+            End::Bad => false,
+        };
+        if convinces {
+            return Some(Facts { estimated: Some(held.is_cut()), ..Facts::default() });
+        }
+        left = parse.left;
+        cut |= claimed && parse.end == End::Inside && parse.left > 0;
     }
-    let cut = claimed && parses[..2].iter().any(|parse| parse.end == End::Inside);
     cut.then(|| Facts::problem("cut short, or a length is wrong: a Protocol Buffers field ends past the end"))
 }
 
 /// A message that fills the bytes.
-fn message(bytes: &[u8]) -> Parse {
-    let mut parse = Parse { end: End::Clean, bits: 0, fields: 0, messages: 1 };
+fn message(bytes: &[u8], left: u32) -> Parse {
+    let mut parse = Parse::start(left);
     parse.end = fields(bytes, &mut parse, MOST_DEPTH);
     // Random fields rarely end where the bytes do.
     parse.bits += if parse.end == End::Clean && bytes.len() > 2 { bytes.len().ilog2() } else { 0 };
@@ -78,13 +95,18 @@ fn fields(bytes: &[u8], parse: &mut Parse, depth: u32) -> End {
             return if cut_off(cursor) { End::Inside } else { End::Bad };
         };
         cursor = ahead;
+        let Some(left) = parse.left.checked_sub(1) else { return End::Inside };
+        parse.left = left;
         parse.fields += 1;
-        parse.bits = parse.bits.saturating_add(if number < LOW_NUMBER { 3 } else { 0 });
+        // Most messages start with their field 1; one byte in fifty is its tag.
+        let starts = parse.fields == 1 && number == 1;
+        let evidence = if number < LOW_NUMBER { 3 } else { 0 } + if starts { 3 } else { 0 };
+        parse.bits = parse.bits.saturating_add(evidence);
         match value {
             Value::GroupStart if groups.len() < MOST_DEPTH as usize => groups.push(number),
             Value::GroupEnd if groups.pop() == Some(number) => {}
             Value::GroupStart | Value::GroupEnd => return End::Bad,
-            Value::Bytes(inner) => parse.bits = parse.bits.saturating_add(meant(inner, depth)),
+            Value::Bytes(inner) if parse.bits < ENOUGH => parse.bits += meant(inner, depth, &mut parse.left),
             _ => {}
         }
     }
@@ -110,7 +132,7 @@ fn cut_off(mut cursor: Cursor<'_>) -> bool {
 }
 
 /// The evidence of a field's bytes: of text by its length, of a message by its fields, of other bytes none.
-fn meant(inner: &[u8], depth: u32) -> u32 {
+fn meant(inner: &[u8], depth: u32, left: &mut u32) -> u32 {
     let sample = &inner[..inner.len().min(64)];
     let text = match std::str::from_utf8(sample) {
         Ok(_) => true,
@@ -120,8 +142,10 @@ fn meant(inner: &[u8], depth: u32) -> u32 {
         return sample.len().min(16) as u32;
     }
     let Some(depth) = depth.checked_sub(1) else { return 0 };
-    let mut parse = Parse { end: End::Clean, bits: 0, fields: 0, messages: 1 };
-    if fields(inner, &mut parse, depth) == End::Clean { parse.bits } else { 0 }
+    let mut parse = Parse::start(*left);
+    let end = fields(inner, &mut parse, depth);
+    *left = parse.left;
+    if end == End::Clean { parse.bits } else { 0 }
 }
 
 /// Reads the length before a message.
@@ -145,10 +169,15 @@ fn grpc(cursor: &mut Cursor<'_>) -> Option<u64> {
 }
 
 /// Messages with their lengths before them.
-fn stream(bytes: &[u8], prefix: Prefix) -> Parse {
+fn stream(bytes: &[u8], prefix: Prefix, left: u32) -> Parse {
     let mut cursor = Cursor::new(bytes);
-    let mut parse = Parse { end: End::Clean, bits: 0, fields: 0, messages: 0 };
+    let mut parse = Parse::start(left);
     while !cursor.is_empty() {
+        let Some(left) = parse.left.checked_sub(1) else {
+            parse.end = End::Inside;
+            break;
+        };
+        parse.left = left;
         let short = cursor.rest().len() < 5;
         let Some(length) = prefix(&mut cursor) else {
             parse.end = if short { End::Inside } else { End::Bad };
@@ -159,11 +188,17 @@ fn stream(bytes: &[u8], prefix: Prefix) -> Parse {
             parse.end = if seen == End::Bad { End::Bad } else { End::Inside };
             break;
         };
-        if fields(inner, &mut parse, MOST_DEPTH) != End::Clean {
-            parse.end = End::Bad;
-            break;
+        match fields(inner, &mut parse, MOST_DEPTH) {
+            End::Clean => {}
+            End::Inside if parse.left == 0 => {
+                parse.end = End::Inside;
+                break;
+            }
+            _ => {
+                parse.end = End::Bad;
+                break;
+            }
         }
-        parse.messages += 1;
     }
     // Empty messages alone are zeros.
     if parse.fields == 0 {
@@ -199,6 +234,7 @@ mod tests {
             ("little", framed(|len| (len as u32).to_le_bytes().to_vec())),
             ("big", framed(|len| (len as u32).to_be_bytes().to_vec())),
             ("grpc", framed(|len| [&[0][..], &(len as u32).to_be_bytes()].concat())),
+            ("two numbers", [number(1, 1_700_000_000), number(2, 5)].concat()),
             ("a group", [&[0x0b][..], &event(1), &[0x0c]].concat()),
         ] {
             assert_eq!(of(&bytes, Hint::None).map(|found| found.problem), Some(None), "{name}");
@@ -226,6 +262,17 @@ mod tests {
     }
 
     #[test]
+    fn messages_within_messages_are_walked_within_the_bound() {
+        let mut nested = number(1, 1).repeat(200_000);
+        for _ in 0..40 {
+            nested = bytes(1, &nested);
+        }
+        assert!(of(&nested.repeat(3), Hint::None).is_none_or(|found| found.problem.is_none()));
+        let flat = number(1, 1).repeat(MOST_FIELDS as usize);
+        assert!(of(&flat, Hint::None).is_some());
+    }
+
+    #[test]
     fn a_cut_view_is_known_by_its_first_fields() {
         let all = bytes(1, &vec![b'x'; 100_000]);
         let all = [event(1), event(2), event(3), all].concat();
@@ -237,7 +284,8 @@ mod tests {
         #[test]
         fn random_bytes_of_some_length_are_hardly_ever_messages(bytes in prop::collection::vec(any::<u8>(), 64..300)) {
             // The chance is below one in a million; the seed of a failure would be kept.
-            prop_assert!(message(&bytes).end != End::Clean || message(&bytes).bits < 64);
+            let parse = message(&bytes, MOST_FIELDS);
+            prop_assert!(parse.end != End::Clean || parse.bits < ENOUGH);
             let _ = of(&bytes, Hint::Protobuf);
         }
     }

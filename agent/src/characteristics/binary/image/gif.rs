@@ -11,6 +11,8 @@ struct Blocks {
     /// Up to where frames were whole.
     settled: usize,
     ended: bool,
+    /// There are more blocks than are walked.
+    enough: bool,
     problem: Option<&'static str>,
 }
 
@@ -24,7 +26,7 @@ pub(in super::super) fn facts(held: &Held<'_>) -> Facts {
     if blocks.ended {
         return picture.facts(blocks.frames, false, None);
     }
-    if blocks.problem.is_some() || !held.is_cut() {
+    if blocks.problem.is_some() || !held.is_cut() && !blocks.enough {
         let problem = blocks.problem.or(Some("cut short: the GIF has no end"));
         return picture.facts(blocks.frames.max(1), false, problem);
     }
@@ -53,7 +55,7 @@ fn colors(flags: u8) -> u64 {
 }
 
 fn blocks(cursor: &mut Cursor<'_>, picture: &mut Picture) -> Blocks {
-    let mut blocks = Blocks { frames: 0, settled: 0, ended: false, problem: None };
+    let mut blocks = Blocks { frames: 0, settled: 0, ended: false, enough: false, problem: None };
     let mut left = MOST_STEPS * 8;
     loop {
         let walked = match cursor.byte() {
@@ -71,7 +73,10 @@ fn blocks(cursor: &mut Cursor<'_>, picture: &mut Picture) -> Blocks {
         };
         match walked {
             Some(frames) => blocks.frames += frames,
-            None => return blocks,
+            None => {
+                blocks.enough = left == 0;
+                return blocks;
+            }
         }
         blocks.settled = cursor.at();
     }
@@ -90,7 +95,8 @@ fn image(cursor: &mut Cursor<'_>, picture: &mut Picture, left: &mut u32) -> Opti
 
 fn sub_blocks(cursor: &mut Cursor<'_>, left: &mut u32) -> Option<u64> {
     loop {
-        *left = left.checked_sub(1)?;
+        *left = left.saturating_sub(1);
+        (*left > 0).then_some(())?;
         match cursor.byte()? {
             0 => return Some(0),
             length => cursor.take(u64::from(length))?,

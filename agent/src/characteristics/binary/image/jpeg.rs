@@ -4,6 +4,9 @@ use super::super::cursor::{Cursor, find, find_last};
 use super::super::{Facts, Held};
 use super::{MOST_STEPS, Picture};
 
+/// Bytes at the end that are searched for the end's marker, and those after a scan's start for the number of lines.
+const MOST_SEARCHED: usize = 4 << 20;
+
 pub(in super::super) fn facts(held: &Held<'_>) -> Facts {
     let (mut at, mut picture) = (2_u64, None);
     let mut problem = None;
@@ -66,10 +69,12 @@ fn scanned(held: &Held<'_>, picture: Option<Picture>, start: u64) -> Facts {
     if picture.height == 0 {
         // DNL: the number of lines, after the first scan.
         let after = held.onwards(start);
+        let after = &after[..after.len().min(MOST_SEARCHED)];
         let lines = find(after, b"\xff\xdc\0\x04").and_then(|at| Cursor::new(after.get(at + 4..)?).big(2));
         picture.height = lines.unwrap_or(0);
     }
     let end = held.onwards(start.max(held.end_offset()));
+    let end = &end[end.len().saturating_sub(MOST_SEARCHED)..];
     // Within the pixels, this pair does not occur; what follows the end is none of the image.
     let ended = end.is_empty() && held.end().is_empty() || find_last(end, b"\xff\xd9").is_some();
     picture.facts(1, false, (!ended).then_some("cut short: the JPEG has no end"))

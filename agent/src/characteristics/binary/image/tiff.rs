@@ -6,8 +6,8 @@ use super::Picture;
 
 /// Pages that are counted.
 const MOST_PAGES: u64 = 4096;
-/// Fields of a directory that are looked at.
-const MOST_FIELDS: u64 = 4096;
+/// Fields that are looked at, of all pages.
+const MOST_FIELDS: u64 = 1 << 17;
 
 #[derive(Clone, Copy)]
 struct Layout {
@@ -27,12 +27,13 @@ impl Layout {
     }
 
     /// A page, and where the next one's directory is.
-    fn page(self, held: &Held<'_>, at: u64) -> Option<(Picture, u64)> {
+    fn page(self, held: &Held<'_>, at: u64, left: &mut u64) -> Option<(Picture, u64)> {
         let (count_len, entry_len, offset_len) = if self.wide { (8, 20, 8) } else { (2, 12, 4) };
         let count = self.read(held, at, count_len)?;
         let entries = at.checked_add(count_len as u64)?;
         let mut picture = Picture { channels: 1, bits: 1, ..Picture::default() };
-        for index in 0..count.min(MOST_FIELDS) {
+        *left = left.saturating_sub(count);
+        for index in 0..count.min(*left) {
             let entry = held.at(entries.checked_add(index * entry_len as u64)?, entry_len)?;
             self.field(held, entry, &mut picture);
         }
@@ -74,9 +75,9 @@ pub(in super::super) fn facts(held: &Held<'_>) -> Facts {
     let layout = Layout { big_endian, wide };
     let first = if wide { layout.read(held, 8, 8) } else { layout.read(held, 4, 4) };
     let mut next = first.unwrap_or(0);
-    let (mut picture, mut pages, mut problem) = (None, 0, None);
-    while next != 0 && pages < MOST_PAGES {
-        let Some((page, following)) = layout.page(held, next) else {
+    let (mut picture, mut pages, mut problem, mut left) = (None, 0, None, MOST_FIELDS);
+    while next != 0 && pages < MOST_PAGES && left > 0 {
+        let Some((page, following)) = layout.page(held, next, &mut left) else {
             // A directory that is not at hand is no fault of the file's, if it lies within.
             problem = (!held.is_cut() || next >= held.total()).then_some("cut short: a TIFF page is not all there");
             break;
@@ -86,7 +87,7 @@ pub(in super::super) fn facts(held: &Held<'_>) -> Facts {
         // A chain that leads back would have no end.
         next = following;
     }
-    if pages == MOST_PAGES && next != 0 {
+    if (pages == MOST_PAGES || left == 0) && next != 0 {
         problem = Some("the TIFF has too many pages to count, or they lead back to one another");
     }
     let missing = next != 0;

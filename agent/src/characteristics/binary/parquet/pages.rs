@@ -81,13 +81,15 @@ fn page(bytes: &[u8]) -> Option<Page> {
             (3, 5) => packed = Some(u64::try_from(thrift.integer()?).ok()?),
             // A page's values are the column's if its type and its header agree that it is one of data, of either
             // version; a dictionary's are not.
-            (5 | 8, STRUCT) if (kind_of, id) == (0, 5) || (kind_of, id) == (3, 8) => thrift.fields(|thrift, id, kind| match (id, kind) {
-                (1, 5) => {
-                    values = thrift.integer()?;
-                    Some(true)
-                }
-                _ => Some(false),
-            })?,
+            (5 | 8, STRUCT) if (kind_of, id) == (0, 5) || (kind_of, id) == (3, 8) => {
+                thrift.fields(|thrift, id, kind| match (id, kind) {
+                    (1, 5) => {
+                        values = thrift.integer()?;
+                        Some(true)
+                    }
+                    _ => Some(false),
+                })?
+            }
             _ => return Some(false),
         }
         Some(true)

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use super::super::cursor::Cursor;
 use super::super::unpack::{Codec, unpack};
 use super::object::{Dict, Lexer, Value};
-use super::{Held, MOST_OBJECT, MOST_UNPACKED, sane};
+use super::{Held, MOST_OBJECT, MOST_READ, MOST_UNPACKED, sane};
 
 /// Revisions of a file that are followed.
 const MOST_SECTIONS: usize = 64;
@@ -38,13 +38,22 @@ pub(super) struct References<'a> {
     sections: Vec<Section>,
     root: Option<u64>,
     encrypted: bool,
+    /// Bytes that may still be unpacked, and read.
     left: usize,
+    unread: usize,
 }
 
 impl<'a> References<'a> {
     pub(super) fn read(held: &'a Held<'a>, base: u64, at: u64) -> Self {
-        let mut references =
-            Self { held, base, sections: Vec::new(), root: None, encrypted: false, left: MOST_UNPACKED };
+        let mut references = Self {
+            held,
+            base,
+            sections: Vec::new(),
+            root: None,
+            encrypted: false,
+            left: MOST_UNPACKED,
+            unread: MOST_READ,
+        };
         let mut ahead = vec![at];
         let mut seen = 0;
         while let Some(at) = ahead.pop().filter(|_| seen < MOST_SECTIONS) {
@@ -63,9 +72,9 @@ impl<'a> References<'a> {
     /// The page tree's own count.
     pub(super) fn pages(&mut self) -> Option<u64> {
         let catalog = self.object(self.root?)?;
-        let tree = Dict::read(&catalog)?.reference(b"Pages")?;
+        let tree = self.dict(&catalog)?.reference(b"Pages")?;
         let tree = self.object(tree)?;
-        let count = match Dict::read(&tree)?.get(b"Count")? {
+        let count = match self.dict(&tree)?.get(b"Count")? {
             Value::Integer(count) => count,
             Value::Reference(number) => Lexer::new(&self.object(number)?).integer()?,
             _ => return None,
@@ -86,7 +95,7 @@ impl<'a> References<'a> {
             let trailer = self.table(at, bytes.len() - lexer.rest().len())?;
             return self.trailer(&trailer, ahead);
         }
-        let stream = Dict::read(numbered(bytes)?)?;
+        let stream = self.dict(numbered(bytes)?)?;
         let widths: [u64; 3] = stream.integers(b"W")?.try_into().ok()?;
         widths.iter().all(|width| *width <= 8).then_some(())?;
         let index = stream.integers(b"Index").or_else(|| Some(vec![0, stream.integer(b"Size")?.try_into().ok()?]))?;
@@ -103,12 +112,14 @@ impl<'a> References<'a> {
             let mut lexer = Lexer::new(bytes);
             if lexer.keyword(b"trailer").is_some() {
                 lexer.skip_blanks();
-                return Dict::read(lexer.rest());
+                return self.dict(lexer.rest());
             }
             let mut lexer = Lexer::new(bytes);
             let (first, count) = (lexer.integer()?.try_into().ok()?, u64::try_from(lexer.integer()?).ok()?);
             lexer.skip_blanks();
-            at += (bytes.len() - lexer.rest().len()) as u64;
+            let read = bytes.len() - lexer.rest().len();
+            self.unread = self.unread.checked_sub(read)?;
+            at += read as u64;
             self.sections.push(Section::Table { at, first, count });
             at = at.checked_add(count.checked_mul(ENTRY)?)?;
         }
@@ -153,7 +164,7 @@ impl<'a> References<'a> {
             Place::Offset(at) => numbered(self.bytes(at)).map(Cow::Borrowed),
             Place::Within(stream) => {
                 let Place::Offset(at) = self.place(stream)? else { return None };
-                let dict = Dict::read(numbered(self.bytes(at))?)?;
+                let dict = self.dict(numbered(self.bytes(at))?)?;
                 let objects = self.unpack(&dict)?;
                 let (count, first) = (dict.integer(b"N")?, usize::try_from(dict.integer(b"First")?).ok()?);
                 let mut lexer = Lexer::new(&objects);
@@ -170,14 +181,24 @@ impl<'a> References<'a> {
         }
     }
 
+    /// A dictionary, its length counted; nothing once too much has been read.
+    fn dict<'b>(&mut self, bytes: &'b [u8]) -> Option<Dict<'b>> {
+        let bytes = &bytes[..bytes.len().min(self.unread)];
+        let dict = Dict::read(bytes);
+        self.unread -= bytes.len() - dict.as_ref().map_or(0, |dict| dict.after.rest().len());
+        dict
+    }
+
     fn unpack(&mut self, dict: &Dict<'a>) -> Option<Cow<'a, [u8]>> {
         let packed = dict.stream()?;
         if !dict.deflated()? {
             let length = usize::try_from(dict.integer(b"Length")?).ok()?;
             return packed.get(..length).map(Cow::Borrowed);
         }
-        let plain = unpack(Codec::Zlib, packed, self.left).bytes;
-        self.left -= plain.len();
+        // Deflate makes at least as many bytes as it takes, but for empty blocks.
+        let unpacked = unpack(Codec::Zlib, &packed[..packed.len().min(self.left)], self.left);
+        self.left -= unpacked.bytes.len().max(unpacked.used).min(self.left);
+        let plain = unpacked.bytes;
         let Some(parameters) = dict.dict(b"DecodeParms") else { return Some(plain.into()) };
         if parameters.integer(b"Predictor").unwrap_or(1) < 10 {
             return Some(plain.into());

@@ -1,6 +1,6 @@
 //! What the members of an archive are, added up.
 
-use forebay_shared::{DataComplexity, DataType};
+use forebay_shared::{Compression, DataComplexity, DataType};
 
 use super::super::Facts;
 use super::MOST_UNPACKED;
@@ -44,6 +44,11 @@ impl Members {
         self.room
     }
 
+    /// Takes from the room for unpacking what was read in vain.
+    pub(super) fn spend(&mut self, bytes: usize) {
+        self.room = self.room.saturating_sub(bytes);
+    }
+
     /// A member that was examined, from these first bytes of it.
     pub(super) fn add(&mut self, found: Finding, unpacked: &[u8]) {
         let Finding { characteristics: vector, problem, .. } = found;
@@ -57,6 +62,9 @@ impl Members {
         self.records = self.records.zip(vector.data_volume.records).and_then(|(sum, more)| sum.checked_add(more));
         self.estimated |= vector.estimated;
         self.problem = self.problem.take().or(problem);
+        if vector.compression == Compression::Zip {
+            self.problem("a member of the zip is an archive itself, which is left packed");
+        }
         let (parts, more) = (&mut self.parts, vector.data_complexity);
         parts.max_depth = parts.max_depth.max(more.max_depth);
         parts.columns = parts.columns.max(more.columns);

@@ -27,16 +27,17 @@ pub(super) fn facts(held: &Held<'_>, directory: &Directory<'_>) -> Facts {
                 room -= plain.len();
                 (plain.len(), plain.len() == packed.len())
             }
-            8 => inflate_to(packed, false, |piece| {
+            8 => inflate_to(&packed[..packed.len().min(room)], false, |piece| {
                 sheet.piece(piece);
                 room = room.saturating_sub(piece.len());
                 room > 0
             }),
             _ => (0, false),
         };
+        room = room.saturating_sub(used / 16);
         let all = member.packed_len.unwrap_or_default();
         if !complete && used > 0 {
-            sheet.rows = (u128::from(sheet.rows) * u128::from(all) / used as u128).try_into().unwrap_or(u64::MAX);
+            sheet.extrapolate(all, used as u64);
         }
         if !complete && room > 0 && packed.len() as u64 == all {
             problem = Some("a sheet of the workbook is malformed");
@@ -65,9 +66,19 @@ struct Sheet {
     column: u64,
     rows: u64,
     columns: u64,
+    /// The last row, as the sheet tells it at its start.
+    told: u64,
 }
 
 impl Sheet {
+    /// To `all` of the packed bytes, from the first `used`: as told, if that is near.
+    fn extrapolate(&mut self, all: u64, used: u64) {
+        let rows = u128::from(self.rows) * u128::from(all.max(used)) / u128::from(used);
+        let rows = u64::try_from(rows).unwrap_or(u64::MAX);
+        let near = self.told >= self.rows && (rows / 2..=rows.saturating_mul(2)).contains(&self.told);
+        self.rows = if near { self.told } else { rows };
+    }
+
     fn piece(&mut self, mut piece: &[u8]) {
         if let Some(mut tag) = self.tag.take() {
             let end = memchr::memchr(b'>', piece);
@@ -105,6 +116,10 @@ impl Sheet {
         let (name, attributes) = tag.split_at(length);
         // Some writers put the namespace's prefix before each name.
         match name.rsplit(|byte| *byte == b':').next() {
+            Some(b"dimension") => {
+                let last = attributes.iter().rposition(|byte| *byte == b':').unwrap_or(0);
+                self.told = cell(&attributes[last..]).map_or(0, |(_, row)| row);
+            }
             Some(b"row") => {
                 self.row = reference(attributes).map_or(self.row + 1, |(_, row)| row);
                 self.column = 0;
@@ -123,10 +138,14 @@ impl Sheet {
 fn reference(attributes: &[u8]) -> Option<(u64, u64)> {
     let at =
         memchr::memmem::find_iter(attributes, b"r=").find(|at| *at > 0 && attributes[at - 1].is_ascii_whitespace())?;
-    let mut bytes = attributes[at + 2..].iter();
-    bytes.next().filter(|quote| matches!(quote, b'"' | b'\''))?;
+    matches!(attributes.get(at + 2)?, b'"' | b'\'').then_some(())?;
+    cell(&attributes[at + 2..])
+}
+
+/// `AB7"…`, past the sign before it.
+fn cell(reference: &[u8]) -> Option<(u64, u64)> {
     let (mut column, mut row) = (0_u64, 0_u64);
-    for byte in bytes {
+    for byte in reference.iter().skip(1) {
         match byte {
             b'A'..=b'Z' => column = column.saturating_mul(26).saturating_add(u64::from(byte - b'A') + 1),
             b'0'..=b'9' => row = row.saturating_mul(10).saturating_add(u64::from(byte - b'0')),
@@ -152,6 +171,16 @@ mod tests {
             let mut sheet = Sheet::default();
             XML.chunks(size).for_each(|piece| sheet.piece(piece));
             assert_eq!((sheet.rows, sheet.columns), (5, 28), "{size}");
+        }
+    }
+
+    #[test]
+    fn past_the_budget_rows_are_as_the_sheet_tells_them_if_that_may_be() {
+        for (dimension, rows) in [("A1:C1000", 1000), ("A1", 900), ("A1:ZZ1048576", 900), ("A1:C7", 900)] {
+            let mut sheet = Sheet::default();
+            sheet.piece(format!("<dimension ref=\"{dimension}\"/><row r=\"90\"><c/></row>").as_bytes());
+            sheet.extrapolate(1000, 100);
+            assert_eq!(sheet.rows, rows, "{dimension}");
         }
     }
 

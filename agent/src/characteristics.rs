@@ -100,10 +100,14 @@ impl Facts {
 
 /// As [`characterise`], for a batch of `total` bytes of which `seen` are the first.
 pub(crate) fn examine(seen: &[u8], total: u64, content_type: Option<&str>) -> Finding {
-    examine_held(&Held::new(seen, &[], total), content_type)
+    examine_parts(seen, &[], total, content_type)
 }
 
-/// As [`examine`], for a batch whose last bytes may be at hand too.
+/// As [`examine`], for a batch of which `tail` is the last bytes, where `head` is not all of it.
+pub(crate) fn examine_parts(head: &[u8], tail: &[u8], total: u64, content_type: Option<&str>) -> Finding {
+    examine_held(&Held::new(head, tail, total), content_type)
+}
+
 fn examine_held(held: &Held<'_>, content_type: Option<&str>) -> Finding {
     let member = |bytes: &[u8], total: u64, extension: &str| {
         finding(&Held::new(bytes, &[], total), Hint::content_type(extension), None)

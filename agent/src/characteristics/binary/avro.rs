@@ -23,6 +23,8 @@ const MOST_UNPACKED: usize = 4 << 20;
 const MOST_SCHEMA: usize = 256 << 10;
 /// Blocks that are walked; Avro's writers make them of some 16 KiB.
 const MOST_BLOCKS: u32 = 200_000;
+/// Values a packed byte: a value takes a byte at least, and bzip2, the tightest on zeros, packs some 900,000 into one.
+const MOST_RATIO: u64 = 1 << 20;
 const SYNC: usize = 16;
 
 struct Header<'a> {
@@ -102,7 +104,7 @@ fn header<'a>(cursor: &mut Cursor<'a>) -> Option<Header<'a>> {
 fn blocks(cursor: &mut Cursor<'_>, header: &Header<'_>, schema: Option<&Schema>, cut: bool) -> Blocks {
     let start = cursor.at();
     let mut blocks = Blocks { depth_is_exact: true, ..Blocks::default() };
-    let most = schema.and_then(Schema::depth);
+    let deepest = schema.and_then(Schema::depth);
     let mut values = schema.map(Values::new);
     let mut unpacked = 0;
     for _ in 0..MOST_BLOCKS {
@@ -114,9 +116,15 @@ fn blocks(cursor: &mut Cursor<'_>, header: &Header<'_>, schema: Option<&Schema>,
             blocks.problem = (!cut).then_some("an Avro block is cut or malformed");
             break;
         };
+        let most = if header.codec == b"null" { block.len() as u64 } else { block.len() as u64 * MOST_RATIO };
+        if count > most && !schema.is_some_and(Schema::takes_no_bytes) {
+            blocks.problem = Some("an Avro block claims more values than it has bytes");
+            blocks.depth_is_exact = false;
+            break;
+        }
         blocks.records = blocks.records.saturating_add(count);
         blocks.bytes = cursor.at() - start;
-        let Some(values) = values.as_mut().filter(|values| most != Some(values.depth())) else { continue };
+        let Some(values) = values.as_mut().filter(|values| deepest != Some(values.depth())) else { continue };
         if !blocks.depth_is_exact {
             continue;
         }
@@ -142,7 +150,7 @@ fn blocks(cursor: &mut Cursor<'_>, header: &Header<'_>, schema: Option<&Schema>,
     blocks.enough = !cursor.is_empty() && blocks.problem.is_none() && !cut;
     blocks.depth_is_exact &= !blocks.enough;
     blocks.depth = values.map_or(0, |values| values.depth());
-    blocks.depth_is_exact |= most.is_some() && most == Some(blocks.depth);
+    blocks.depth_is_exact |= deepest.is_some() && deepest == Some(blocks.depth);
     blocks
 }
 

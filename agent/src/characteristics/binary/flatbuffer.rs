@@ -85,7 +85,7 @@ pub(super) mod write {
         let mut bytes = vec![0; 4];
         let at = write(&mut bytes, table);
         bytes[..4].copy_from_slice(&(at as u32).to_le_bytes());
-        while bytes.len() % 8 != 0 {
+        while !bytes.len().is_multiple_of(8) {
             bytes.push(0);
         }
         bytes

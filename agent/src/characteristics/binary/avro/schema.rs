@@ -56,6 +56,15 @@ impl Schema {
         self.depth
     }
 
+    /// Values are nulls, or records of nothing: as many as one likes fit in no bytes.
+    pub(super) fn takes_no_bytes(&self) -> bool {
+        match &self.nodes[self.root] {
+            Node::Null => true,
+            Node::Record(fields) => fields.iter().all(|field| self.nodes[*field] == Node::Null),
+            _ => false,
+        }
+    }
+
     /// Fields of a record.
     pub(super) fn columns(&self) -> u32 {
         match &self.nodes[self.root] {

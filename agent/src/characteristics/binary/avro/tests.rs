@@ -82,6 +82,9 @@ fn recursive_values_count_each_level_and_an_endless_one_stops() {
     let list = r#"{"type": "record", "name": "l", "fields": [{"name": "next", "type": ["null", "l"]}]}"#;
     let found = of(&file(list, "null", &[(1, vec![2, 2, 2, 0])]));
     assert_eq!((found.max_depth, found.estimated), (Some(4), Some(false)));
+    let lie = of(&file(list, "null", &[(i64::MAX, vec![0])]));
+    assert_eq!(lie.records, Some(0));
+    assert!(lie.problem.unwrap().contains("claims"));
     let endless = r#"{"type": "record", "name": "l", "fields": [{"name": "next", "type": "l"}]}"#;
     assert_eq!(of(&file(endless, "null", &[(1, vec![])])).estimated, Some(true));
     let nulls = r#"{"type": "array", "items": "null"}"#;

@@ -35,9 +35,9 @@ pub(in super::super) fn jpeg(frame: u8, components: u8, height: u16) -> Vec<u8> 
 }
 
 pub(in super::super) fn gif(frames: usize) -> Vec<u8> {
-    let control = b"\x21\xf9\x04\0\0\0\0\0";
-    let image = b"\x2c\0\0\0\0\x2c\x01\xc8\0\x80123456\x02\x03abc\x02de\0";
-    [&b"GIF89a\x2c\x01\xc8\0\x80\0\0123456"[..], &[control, &image[..]].concat().repeat(frames), b"\x3b"].concat()
+    let control = b"\x21\xf9\x04\x00\x00\x00\x00\x00";
+    let image = b"\x2c\0\0\0\0\x2c\x01\xc8\x00\x80123456\x02\x03abc\x02de\0";
+    [&b"GIF89a\x2c\x01\xc8\0\x80\0\x00123456"[..], &[control, &image[..]].concat().repeat(frames), b"\x3b"].concat()
 }
 
 pub(in super::super) fn webp(chunks: &[(&[u8], &[u8])]) -> Vec<u8> {
@@ -126,7 +126,8 @@ fn each_kind_of_image_tells_pixels_frames_channels_and_bits() {
 
 #[test]
 fn a_cut_image_keeps_its_pixels_and_the_cut_is_told() {
-    let cases: [(&str, Vec<u8>, fn(&Held<'_>) -> Facts); 5] = [
+    type Reader = fn(&Held<'_>) -> Facts;
+    let cases: [(&str, Vec<u8>, Reader); 5] = [
         ("png", png(2, 8, 1), png::facts),
         ("jpeg", jpeg(0xc0, 3, 200), jpeg::facts),
         ("gif", gif(3), gif::facts),

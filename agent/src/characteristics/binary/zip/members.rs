@@ -57,6 +57,10 @@ impl Members {
         self.open_line = !vector.estimated && unpacked.last().is_some_and(|byte| *byte != b'\n');
         self.looked_into += 1;
         self.seen = self.seen.saturating_add(vector.data_volume.bytes);
+        // Without a byte, as job markers are, a member is of no type.
+        if vector.data_type == DataType::Empty {
+            return;
+        }
         let same = self.data_type.is_none_or(|before| before == Some(vector.data_type));
         self.data_type = Some(same.then_some(vector.data_type));
         self.records = self.records.zip(vector.data_volume.records).and_then(|(sum, more)| sum.checked_add(more));

@@ -136,8 +136,8 @@ impl Sheet {
 
 /// Column and row of the attribute `r`: `r="7"` of a row, `r="AB7"` of a cell.
 fn reference(attributes: &[u8]) -> Option<(u64, u64)> {
-    let at =
-        memchr::memmem::find_iter(attributes, b"r=").find(|at| *at > 0 && attributes[at - 1].is_ascii_whitespace())?;
+    let found = |window: &[u8]| window[0].is_ascii_whitespace() && &window[1..] == b"r=";
+    let at = attributes.windows(3).position(found)? + 1;
     matches!(attributes.get(at + 2)?, b'"' | b'\'').then_some(())?;
     cell(&attributes[at + 2..])
 }

@@ -160,7 +160,7 @@ impl Scan {
         let skipped = match byte {
             0x00..=0x7f | 0xe0..=0xff | 0xc2 | 0xc3 => 0,
             0xc0 => {
-                self.nulls += 1;
+                self.nulls += u64::from(!key);
                 0
             }
             0x80..=0x8f => return self.opens(u64::from(byte & 15), true, key),
@@ -276,6 +276,12 @@ mod tests {
             let noise: Vec<u8> = std::iter::once(first).chain((0..4096).map(|_| random.u8(..))).collect();
             assert!(of(&noise, Hint::None).is_none(), "{first}");
         }
+    }
+
+    #[test]
+    fn a_key_that_is_null_is_no_value() {
+        let found = of(b"\x82\xc0\x01\xc0\xc0", Hint::None).unwrap();
+        assert_eq!(found.null_share, Some(0.5));
     }
 
     #[test]

@@ -154,3 +154,12 @@ fn a_chain_of_pages_that_leads_back_ends() {
     bytes[at] = 8;
     assert!(tiff::facts(&held(&bytes)).problem.unwrap().contains("back"));
 }
+
+#[test]
+fn a_field_of_no_values_of_eight_bytes_does_not_fit_a_directory_of_four() {
+    let mut bytes = tiff(false, false, 1);
+    // The first field's kind and count.
+    bytes[12] = 16;
+    bytes[14..18].fill(0);
+    assert_eq!(tiff::facts(&held(&bytes)).height, Some(200));
+}

@@ -53,7 +53,7 @@ impl Layout {
         };
         let place = &entry[4 + count_len..];
         // More values than fit are elsewhere; the first tells.
-        let value = if count.saturating_mul(size) <= inline {
+        let value = if count.max(1).saturating_mul(size) <= inline {
             self.number(&place[..size as usize])
         } else {
             self.read(held, self.number(place), size as usize).unwrap_or(0)

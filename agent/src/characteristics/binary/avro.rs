@@ -50,22 +50,26 @@ struct Blocks {
 pub(super) fn facts(held: &Held<'_>) -> Facts {
     let mut cursor = Cursor::new(held.head());
     let Some(header) = header(&mut cursor) else {
-        return Facts { estimated: Some(held.is_cut()), ..Facts::problem("the Avro header is cut or malformed") };
+        let problem = (!held.is_cut()).then_some("the Avro header is cut short or malformed");
+        return Facts { estimated: Some(held.is_cut()), ..Facts::maybe(problem) };
     };
     let schema = (header.schema.len() <= MOST_SCHEMA).then(|| Schema::parse(header.schema)).flatten();
     let start = cursor.at();
-    let blocks = blocks(&mut cursor, &header, schema.as_ref(), held.is_cut());
+    let mut blocks = blocks(&mut cursor, &header, schema.as_ref(), held.is_cut());
+    if let Some((count, length)) = begun(cursor, held) {
+        blocks.records = blocks.records.saturating_add(count);
+        blocks.bytes = blocks.bytes.saturating_add(length);
+    }
     let known = schema.as_ref().and_then(Schema::depth);
     let missing = if schema.is_none() { Some("the Avro schema is malformed") } else { None };
     let records = match held.is_cut() || blocks.enough {
-        true if blocks.bytes > 0 => {
-            extrapolate::records(blocks.records, blocks.bytes, held.total().saturating_sub(start as u64))
-        }
-        _ => blocks.records,
+        true if blocks.bytes == 0 => None,
+        true => Some(extrapolate::records(blocks.records, blocks.bytes, held.total().saturating_sub(start as u64))),
+        false => Some(blocks.records),
     };
     let depth = if blocks.depth_is_exact { Some(blocks.depth) } else { known.or(Some(blocks.depth)) };
     Facts {
-        records: Some(records),
+        records,
         max_depth: schema.is_some().then_some(depth).flatten(),
         columns: schema.as_ref().map(Schema::columns),
         estimated: Some(held.is_cut() || blocks.enough || schema.is_some() && !blocks.depth_is_exact),
@@ -152,6 +156,16 @@ fn blocks(cursor: &mut Cursor<'_>, header: &Header<'_>, schema: Option<&Schema>,
     blocks.depth = values.map_or(0, |values| values.depth());
     blocks.depth_is_exact |= deepest.is_some() && deepest == Some(blocks.depth);
     blocks
+}
+
+/// Count and length of a block that ends past what is held, but not past the batch.
+fn begun(mut cursor: Cursor<'_>, held: &Held<'_>) -> Option<(u64, usize)> {
+    let start = cursor.at();
+    let count = cursor.zigzag()?.try_into().ok()?;
+    let length = usize::try_from(cursor.zigzag()?).ok()?;
+    let end = cursor.at().checked_add(length)?.checked_add(SYNC)?;
+    (end > held.head().len() && end as u64 <= held.total() && count <= length as u64 * MOST_RATIO)
+        .then_some((count, end - start))
 }
 
 /// The next block's count and bytes.

@@ -9,6 +9,8 @@ use crate::characteristics::extrapolate;
 const BUDGET: usize = 4 << 20;
 /// Containers within containers: 16 B each.
 const MOST_DEPTH: usize = 100_000;
+/// Numbers and their like are shorter.
+const SHORT: usize = 20;
 /// Values after which what ends too early is taken for a cut batch.
 const CONVINCING: u64 = 16;
 
@@ -30,7 +32,7 @@ struct Open {
 #[derive(Debug)]
 struct Scan {
     end: End,
-    /// It ends between two values.
+    /// It ends between two values, or within a short one.
     between: bool,
     /// Whole objects at the top.
     objects: u64,
@@ -95,10 +97,12 @@ impl Scan {
         let mut open: Vec<Open> = Vec::new();
         while !cursor.is_empty() {
             let key = open.last().is_some_and(|top| top.map && top.left % 2 == 0);
+            let start = cursor;
             let opened = match self.value(&mut cursor, key) {
                 Ok(opened) => opened,
                 Err(end) => {
                     self.end = end;
+                    self.between = start.rest().len() < SHORT;
                     return;
                 }
             };

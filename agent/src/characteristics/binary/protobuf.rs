@@ -65,7 +65,7 @@ pub(super) fn facts(held: &Held<'_>, hint: Hint) -> Option<Facts> {
         let all = !held.is_cut() && parse.left > 0;
         let convinces = match parse.end {
             End::Clean => claimed || parse.bits >= if all { CONVINCING } else { CONVINCING_CUT },
-            End::Inside => !all && (claimed || parse.bits >= CONVINCING_CUT && parse.fields >= 3),
+            End::Inside => !all && (claimed || parse.bits >= CONVINCING_CUT),
             End::Bad => false,
         };
         if convinces {
@@ -92,7 +92,13 @@ fn fields(bytes: &[u8], parse: &mut Parse, depth: u32) -> End {
     while !cursor.is_empty() {
         let mut ahead = cursor;
         let Some((number, value)) = wire::field(&mut ahead) else {
-            return if cut_off(cursor) { End::Inside } else { End::Bad };
+            let Some(inner) = cut_off(cursor) else { return End::Bad };
+            // What is there of the field is evidence too, even if it is the only field.
+            if parse.bits < ENOUGH && !inner.is_empty() {
+                parse.fields += 1;
+                parse.bits += meant(inner, true, depth, &mut parse.left);
+            }
+            return End::Inside;
         };
         cursor = ahead;
         let Some(left) = parse.left.checked_sub(1) else { return End::Inside };
@@ -106,33 +112,30 @@ fn fields(bytes: &[u8], parse: &mut Parse, depth: u32) -> End {
             Value::GroupStart if groups.len() < MOST_DEPTH as usize => groups.push(number),
             Value::GroupEnd if groups.pop() == Some(number) => {}
             Value::GroupStart | Value::GroupEnd => return End::Bad,
-            Value::Bytes(inner) if parse.bits < ENOUGH => parse.bits += meant(inner, depth, &mut parse.left),
+            Value::Bytes(inner) if parse.bits < ENOUGH => parse.bits += meant(inner, false, depth, &mut parse.left),
             _ => {}
         }
     }
     if groups.is_empty() { End::Clean } else { End::Inside }
 }
 
-/// Whether these bytes may start a field that ends past the end.
-fn cut_off(mut cursor: Cursor<'_>) -> bool {
-    let start = cursor;
-    let Some(tag) = cursor.varint() else { return start.rest().len() < 5 };
-    if !(8..=u64::from(u32::MAX)).contains(&tag) {
-        return false;
-    }
+/// What is there of a field that ends past the end; nothing if these bytes start no field.
+fn cut_off(mut cursor: Cursor<'_>) -> Option<&[u8]> {
+    let start = cursor.rest();
+    let Some(tag) = cursor.varint() else { return (start.len() < 5).then_some(&[]) };
+    (8..=u64::from(u32::MAX)).contains(&tag).then_some(())?;
+    let value = cursor.rest();
     match tag & 7 {
-        0 => cursor.rest().len() < 10 && cursor.varint().is_none(),
-        1 | 5 => true,
-        2 => {
-            let length = cursor;
-            cursor.varint().is_some() || length.rest().len() < 10
-        }
-        _ => false,
+        0 => (value.len() < 10 && cursor.varint().is_none()).then_some(&[]),
+        1 | 5 => Some(&[]),
+        2 if cursor.varint().is_some() => Some(cursor.rest()),
+        2 => (value.len() < 10).then_some(&[]),
+        _ => None,
     }
 }
 
 /// The evidence of a field's bytes: of text by its length, of a message by its fields, of other bytes none.
-fn meant(inner: &[u8], depth: u32, left: &mut u32) -> u32 {
+fn meant(inner: &[u8], cut: bool, depth: u32, left: &mut u32) -> u32 {
     let sample = &inner[..inner.len().min(64)];
     let text = match std::str::from_utf8(sample) {
         Ok(_) => true,
@@ -145,7 +148,7 @@ fn meant(inner: &[u8], depth: u32, left: &mut u32) -> u32 {
     let mut parse = Parse::start(*left);
     let end = fields(inner, &mut parse, depth);
     *left = parse.left;
-    if end == End::Clean { parse.bits } else { 0 }
+    if end == End::Clean || cut && end == End::Inside { parse.bits } else { 0 }
 }
 
 /// Reads the length before a message.
@@ -278,6 +281,8 @@ mod tests {
         let all = [event(1), event(2), event(3), all].concat();
         let found = facts(&Held::new(&all[..5000], &[], all.len() as u64), Hint::None).unwrap();
         assert_eq!((found.problem, found.estimated), (None, Some(true)));
+        let one = bytes(1, &bytes(2, &event(7).repeat(100)));
+        assert!(facts(&Held::new(&one[..500], &[], one.len() as u64), Hint::None).is_some(), "one field, cut");
     }
 
     proptest! {

@@ -15,7 +15,7 @@ use forebay_shared::{Compression, DataType};
 
 use self::directory::{Directory, Member};
 use self::members::Members;
-use super::unpack::{Codec, unpack};
+use super::unpack::{Codec, Unpacked, unpack};
 use super::{Examine, Facts, Held};
 
 /// Unpacked bytes, of all members.
@@ -54,21 +54,20 @@ pub(super) fn facts(held: &Held<'_>, examine: Option<Examine<'_>>) -> (DataType,
 
 /// Without a directory at hand, members are found one after the other.
 fn walked(held: &Held<'_>, examine: Option<Examine<'_>>) -> (DataType, Compression, Facts) {
-    let cut = !held.end().is_empty();
-    let problem = cut.then_some("cut short: the zip has no directory at its end");
+    let missing = !held.end().is_empty() && !directory::has_end(held);
+    let problem = missing.then_some("cut short: the zip has no directory at its end");
     let mut members = Members::new();
     let mut at = 0;
     let mut names = directory::Names::default();
     for _ in 0..MOST_MEMBERS {
         let Some((member, packed)) = Member::local(held, at) else { break };
         names.add(member.name);
-        if names.is_workbook() {
+        if names.may_be_workbook() {
             let facts = Facts { estimated: Some(true), max_depth: Some(1), ..Facts::maybe(problem) };
             return (DataType::Xlsx, Compression::None, facts);
         }
         let Some(examine) = examine else { break };
-        let start = held.total() - packed.len() as u64;
-        let start = if held.is_cut() { member.offset.saturating_add(member.header) } else { start };
+        let start = member.offset.saturating_add(member.header);
         let used = if member.is_directory() { Some(0) } else { look(&mut members, &member, packed, examine) };
         match used.or(member.packed_len) {
             Some(used) => at = directory::past_descriptor(held, &member, start.saturating_add(used)),
@@ -92,39 +91,47 @@ fn look(members: &mut Members, member: &Member<'_>, packed: &[u8], examine: Exam
         return member.packed_len;
     }
     let claimed = member.packed_len.map_or(packed.len(), |length| packed.len().min(length as usize));
-    let codec = match member.method {
-        0 if member.packed_len.is_some() => {
+    let codec = match (member.method, member.packed_len) {
+        (0, Some(length)) => {
             let plain = &packed[..claimed.min(room)];
-            members.add(examine(plain, member.packed_len.unwrap_or_default(), member.extension()), plain);
+            members.add(examine(plain, length, member.extension()), plain);
             return member.packed_len;
         }
-        8 => Codec::Deflate,
-        93 => Codec::Zstd,
+        (8, _) => Codec::Deflate,
+        (93, _) => Codec::Zstd,
         _ => {
             members.sealed("a member of the zip is packed in a way that is not looked into");
             return member.packed_len;
         }
     };
-    // Deflate makes at least as many bytes as it takes, but for empty blocks.
-    let part = &packed[..claimed.min(room + SLACK)];
-    let unpacked = unpack(codec, part, room);
-    let at_bound = unpacked.bytes.len() == room;
-    let total = match (unpacked.complete, member.unpacked_len) {
-        (false, Some(claim)) if at_bound => claim.max(room as u64).min(member.most_unpacked(packed)),
-        (false, None) if at_bound => room as u64 + 1,
-        _ => unpacked.bytes.len() as u64,
+    let (unpacked, sound) = unpack_member(member, codec, &packed[..claimed], room);
+    let length = unpacked.bytes.len() as u64;
+    let total = match member.unpacked_len {
+        _ if unpacked.complete => length,
+        Some(claim) => claim.min(member.most_unpacked(packed)).max(length),
+        None => length + 1,
     };
     members.add(examine(&unpacked.bytes, total, member.extension()), &unpacked.bytes);
-    let lies = unpacked.complete && member.unpacked_len.is_some_and(|length| length != unpacked.bytes.len() as u64);
     members.spend(unpacked.used.saturating_sub(unpacked.bytes.len()));
-    let short = !unpacked.complete
-        && !at_bound
-        && part.len() == claimed
-        && member.packed_len.is_some_and(|length| length == claimed as u64);
-    if lies || short {
+    if !sound {
         members.problem("a member of the zip is malformed, or not as long as it claims");
     }
     unpacked.complete.then_some(unpacked.used as u64).filter(|used| *used > 0).or(member.packed_len)
+}
+
+/// What a member unpacks to, and whether that is what it claims, as far as can be told.
+fn unpack_member(member: &Member<'_>, codec: Codec, packed: &[u8], room: usize) -> (Unpacked, bool) {
+    // Deflate makes at least as many bytes as it takes, but for empty blocks.
+    let part = &packed[..packed.len().min(room + SLACK)];
+    let unpacked = unpack(codec, part, room);
+    let length = unpacked.bytes.len();
+    let sound = if unpacked.complete {
+        member.unpacked_len.is_none_or(|claim| claim == length as u64)
+    } else {
+        let all = part.len() == packed.len() && member.packed_len == Some(packed.len() as u64);
+        length == room || !all
+    };
+    (unpacked, sound)
 }
 
 #[cfg(test)]

@@ -100,4 +100,7 @@ fn a_cut_file_is_told_and_a_cut_view_is_extrapolated() {
     assert!(of(&bytes[..bytes.len() - 5]).problem.is_some());
     let part = facts(&Held::new(&bytes[..bytes.len() / 2], &[], bytes.len() as u64));
     assert_eq!((part.records, part.estimated, part.problem), (Some(1000), Some(true), None));
+    let long = file(NESTED, "null", &[(5000, vec![0; 10_000])]);
+    let part = facts(&Held::new(&long[..500], &[], long.len() as u64));
+    assert_eq!((part.records, part.problem), (Some(5000), None), "a block that has only begun");
 }

@@ -19,7 +19,8 @@ struct Blocks {
 pub(in super::super) fn facts(held: &Held<'_>) -> Facts {
     let mut cursor = Cursor::new(held.head());
     let Some((picture, first)) = screen(&mut cursor) else {
-        return Facts { records: Some(1), ..Facts::problem("cut short: the GIF has no screen") };
+        let problem = (!held.is_cut()).then_some("cut short: the GIF has no screen");
+        return Facts { records: Some(1), ..Facts::maybe(problem) };
     };
     let mut picture = picture;
     let blocks = blocks(&mut cursor, &mut picture);

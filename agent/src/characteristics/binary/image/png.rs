@@ -9,8 +9,9 @@ const END: &[u8] = b"IEND";
 
 pub(in super::super) fn facts(held: &Held<'_>) -> Facts {
     let Some(picture) = held.at(8, 25).and_then(header) else {
-        let problem = "cut short, or the PNG header is malformed";
-        return Facts { records: Some(1), ..Facts::problem(problem) };
+        let there = !held.is_cut() || held.head().len() >= 33;
+        let problem = there.then_some("cut short, or the PNG header is malformed");
+        return Facts { records: Some(1), ..Facts::maybe(problem) };
     };
     let (mut at, mut frames) = (8, 1);
     for _ in 0..MOST_STEPS {

@@ -3,6 +3,7 @@
 use super::super::cursor::Cursor;
 use super::super::{Facts, Held};
 use super::Picture;
+use crate::characteristics::extrapolate;
 
 /// Pages that are counted.
 const MOST_PAGES: u64 = 4096;
@@ -91,6 +92,12 @@ pub(in super::super) fn facts(held: &Held<'_>) -> Facts {
         problem = Some("the TIFF has too many pages to count, or they lead back to one another");
     }
     let missing = next != 0;
+    // The pages so far take the bytes up to the next one, as most writers lay them out.
+    let pages = if missing && problem.is_none() && pages > 0 {
+        extrapolate::records(pages, usize::try_from(next).unwrap_or(usize::MAX), held.total())
+    } else {
+        pages
+    };
     match picture {
         Some(picture) => picture.facts(pages, missing && problem.is_none(), problem),
         None => Facts {

@@ -138,17 +138,30 @@ pub(super) fn past_descriptor(held: &Held<'_>, member: &Member<'_>, end: u64) ->
 pub(super) struct Names {
     types: bool,
     workbook: bool,
+    sheets: bool,
 }
 
 impl Names {
     pub(super) fn add(&mut self, name: &[u8]) {
         self.types |= name == b"[Content_Types].xml";
+        self.sheets |= name.starts_with(b"xl/");
         self.workbook |= name == b"xl/workbook.xml" || name.starts_with(b"xl/worksheets/");
     }
 
     pub(super) fn is_workbook(&self) -> bool {
         self.types && self.workbook
     }
+
+    /// While the names are not all known: only workbooks have such a folder first or nearly so.
+    pub(super) fn may_be_workbook(&self) -> bool {
+        self.sheets
+    }
+}
+
+/// Whether the archive's end is there, even if its directory is not at hand.
+pub(super) fn has_end(held: &Held<'_>) -> bool {
+    let end = held.end();
+    find_last(&end[end.len().saturating_sub(MOST_END)..], END).is_some()
 }
 
 /// The central directory.

@@ -1,14 +1,16 @@
 //! Characteristics: what a batch's bytes tell about the work that they will make.
 //!
 //! ```text
-//! bytes ─► empty? ─► binary magic or bytes? ─► JSON, NDJSON? ─► CSV, TSV? ─► text
+//! bytes ─► empty? ─► a binary format? ─► other binary? ─► JSON, NDJSON? ─► CSV, TSV? ─► text
 //! ```
 //!
 //! Pure and total: any bytes give a vector, in one pass a format, with memory that does not grow with the number of
 //! values. Content decides what a batch is; the Content-Type only breaks ties. Nothing here keeps or logs contents.
 
+mod binary;
 mod entropy;
 mod extrapolate;
+mod held;
 mod hint;
 mod json;
 mod keys;
@@ -18,6 +20,9 @@ mod sniff;
 mod table;
 
 use forebay_shared::{Compression, DataCharacteristics, DataComplexity, DataType, DataVolume};
+use serde::Serialize;
+
+use self::held::Held;
 
 pub(crate) use hint::Hint;
 
@@ -35,8 +40,33 @@ pub fn characterise(bytes: &[u8], content_type: Option<&str>, budget: usize) -> 
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Finding {
     pub(crate) characteristics: DataCharacteristics,
+    pub(crate) detail: Detail,
     /// In words; never with contents.
     pub(crate) problem: Option<String>,
+}
+
+/// Parts that frames have no place for yet.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Detail {
+    /// Row groups, stripes or record batches.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    row_groups: Option<u32>,
+    /// Different encodings of columns.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    encodings: Option<u32>,
+    /// Of colour or sound.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    channels: Option<u32>,
+    /// Bits of a sample of one channel.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    bit_depth: Option<u32>,
+    /// Samples of a channel a second.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    sample_rate: Option<u32>,
+    /// How long a sound plays.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    seconds: Option<f64>,
 }
 
 /// What one format's pass has found.
@@ -47,14 +77,47 @@ struct Facts {
     columns: Option<u32>,
     distinct_keys: Option<u32>,
     null_share: Option<f64>,
+    joins: Option<u32>,
+    width: Option<u32>,
+    height: Option<u32>,
+    unpacked_bytes: Option<u64>,
+    detail: Detail,
+    /// Some part is an estimate; where a format does not say, whatever is cut is.
+    estimated: Option<bool>,
     problem: Option<String>,
+}
+
+impl Facts {
+    /// Nothing but what is wrong.
+    fn problem(what: &str) -> Self {
+        Self::maybe(Some(what))
+    }
+
+    fn maybe(problem: Option<&str>) -> Self {
+        Self { problem: problem.map(str::to_owned), ..Self::default() }
+    }
 }
 
 /// As [`characterise`], for a batch of `total` bytes of which `seen` are the first.
 pub(crate) fn examine(seen: &[u8], total: u64, content_type: Option<&str>) -> Finding {
-    let hint = Hint::of(content_type);
-    let cut = (seen.len() as u64) < total;
-    let (data_type, facts) = facts(seen, total, hint);
+    examine_parts(seen, &[], total, content_type)
+}
+
+/// As [`examine`], for a batch of which `tail` is the last bytes, where `head` is not all of it.
+pub(crate) fn examine_parts(head: &[u8], tail: &[u8], total: u64, content_type: Option<&str>) -> Finding {
+    examine_held(&Held::new(head, tail, total), content_type)
+}
+
+fn examine_held(held: &Held<'_>, content_type: Option<&str>) -> Finding {
+    let member = |bytes: &[u8], total: u64, extension: &str| {
+        finding(&Held::new(bytes, &[], total), Hint::content_type(extension), None)
+    };
+    finding(held, content_type, Some(&member))
+}
+
+fn finding(held: &Held<'_>, content_type: Option<&str>, member: Option<binary::Examine<'_>>) -> Finding {
+    let (seen, total) = (held.head(), held.total());
+    let (data_type, compression, facts) = facts(held, Hint::of(content_type), member);
     let entropy = (!seen.is_empty()).then(|| entropy::bits_a_byte(seen));
     let mut data_complexity = DataComplexity {
         score: 0.0,
@@ -63,17 +126,19 @@ pub(crate) fn examine(seen: &[u8], total: u64, content_type: Option<&str>) -> Fi
         distinct_keys: facts.distinct_keys,
         entropy,
         null_share: facts.null_share,
-        ..DataComplexity::default()
+        joins: facts.joins,
+        width: facts.width,
+        height: facts.height,
     };
     data_complexity.score = score::of(&data_complexity);
     let characteristics = DataCharacteristics {
-        data_volume: DataVolume { bytes: total, unpacked_bytes: None, records: facts.records },
+        data_volume: DataVolume { bytes: total, unpacked_bytes: facts.unpacked_bytes, records: facts.records },
         data_complexity,
         data_type,
-        compression: Compression::None,
-        estimated: cut,
+        compression,
+        estimated: facts.estimated.unwrap_or(held.is_cut()),
     };
-    Finding { characteristics, problem: facts.problem }
+    Finding { characteristics, detail: facts.detail, problem: facts.problem }
 }
 
 /// The vector of a batch that nobody looked into: its volume, and what its Content-Type claims.
@@ -87,11 +152,19 @@ pub(crate) fn volume_only(total: u64, content_type: Option<&str>) -> DataCharact
     }
 }
 
-fn facts(seen: &[u8], total: u64, hint: Hint) -> (DataType, Facts) {
-    if total == 0 {
-        return (DataType::Empty, Facts::default());
+fn facts(held: &Held<'_>, hint: Hint, member: Option<binary::Examine<'_>>) -> (DataType, Compression, Facts) {
+    if held.total() == 0 {
+        return (DataType::Empty, Compression::None, Facts::default());
     }
-    let cut = (seen.len() as u64) < total;
+    if let Some(found) = binary::facts(held, hint, member) {
+        return found;
+    }
+    let (data_type, facts) = text_or_binary(held, hint);
+    (data_type, Compression::None, facts)
+}
+
+fn text_or_binary(held: &Held<'_>, hint: Hint) -> (DataType, Facts) {
+    let (seen, total, cut) = (held.head(), held.total(), held.is_cut());
     if !sniff::is_text(seen) {
         return (DataType::Binary, Facts::default());
     }
@@ -123,7 +196,7 @@ mod tests {
         assert_eq!(kind(b"a\tb\n1\t2\n"), (DataType::Tsv, Some(2)));
         assert_eq!(kind(b"once upon a time\nthere was a river\n"), (DataType::Text, Some(2)));
         assert_eq!(kind(b"\n\n\n"), (DataType::Text, Some(3)));
-        assert_eq!(kind(b"\x89PNG\r\n\x1a\n rest"), (DataType::Binary, None));
+        assert_eq!(kind(b"\x7fELF\x02\x01\x01\0 rest"), (DataType::Binary, None));
         assert_eq!(kind(&[0; 64]), (DataType::Binary, None));
     }
 

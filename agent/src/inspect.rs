@@ -4,17 +4,30 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use forebay_shared::DataCharacteristics;
+use forebay_shared::{Compression, DataCharacteristics, DataComplexity, DataType, DataVolume};
 use serde::Serialize;
 
-use crate::characteristics::{Finding, examine};
+use crate::characteristics::{Detail, Hint, examine};
 
 #[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
 struct Line<'a> {
     file: &'a str,
-    #[serde(flatten)]
-    characteristics: DataCharacteristics,
+    data_type: DataType,
+    compression: Compression,
+    data_volume: DataVolume,
+    data_complexity: Complexity,
+    estimated: bool,
     problem: Option<String>,
+}
+
+/// The parts that frames carry, and those that they have no place for yet.
+#[derive(Serialize)]
+struct Complexity {
+    #[serde(flatten)]
+    parts: DataComplexity,
+    #[serde(flatten)]
+    detail: Detail,
 }
 
 /// Prints one JSON object a line for each file. Fails if a file can't be read; the others are still printed.
@@ -31,22 +44,20 @@ pub fn inspect(files: &[PathBuf], out: &mut impl Write) -> ExitCode {
 
 fn line(file: &Path, out: &mut impl Write) -> std::io::Result<()> {
     let bytes = std::fs::read(file)?;
-    let Finding { characteristics, problem } = examine(&bytes, bytes.len() as u64, content_type(file));
-    let name = file.to_string_lossy();
-    serde_json::to_writer(&mut *out, &Line { file: &name, characteristics, problem })?;
+    let found = examine(&bytes, bytes.len() as u64, content_type(file));
+    let DataCharacteristics { data_volume, data_complexity, data_type, compression, estimated } = found.characteristics;
+    let data_complexity = Complexity { parts: data_complexity, detail: found.detail };
+    let (file, problem) = (&*file.to_string_lossy(), found.problem);
+    serde_json::to_writer(
+        &mut *out,
+        &Line { file, data_type, compression, data_volume, data_complexity, estimated, problem },
+    )?;
     writeln!(out)
 }
 
 /// What the name says, where a pushed batch would have said it by its Content-Type. It only breaks ties.
 fn content_type(file: &Path) -> Option<&'static str> {
-    match file.extension()?.to_str()?.to_ascii_lowercase().as_str() {
-        "json" => Some("application/json"),
-        "ndjson" | "jsonl" => Some("application/x-ndjson"),
-        "csv" => Some("text/csv"),
-        "tsv" => Some("text/tab-separated-values"),
-        "txt" => Some("text/plain"),
-        _ => None,
-    }
+    Hint::content_type(file.extension()?.to_str()?)
 }
 
 #[cfg(test)]

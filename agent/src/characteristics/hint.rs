@@ -10,6 +10,8 @@ pub(crate) enum Hint {
     Csv,
     Tsv,
     Text,
+    Protobuf,
+    Msgpack,
     /// No claim, or one that settles nothing.
     None,
 }
@@ -25,8 +27,24 @@ impl Hint {
             "text/csv" | "application/csv" => Self::Csv,
             "text/tab-separated-values" => Self::Tsv,
             "text/plain" => Self::Text,
+            "application/x-protobuf" | "application/protobuf" | "application/vnd.google.protobuf" => Self::Protobuf,
+            "application/msgpack" | "application/x-msgpack" | "application/vnd.msgpack" => Self::Msgpack,
             other if other.ends_with("+json") => Self::Json,
             _ => Self::None,
+        }
+    }
+
+    /// What a name's extension says, where a pushed batch would have said it by its Content-Type.
+    pub(crate) fn content_type(extension: &str) -> Option<&'static str> {
+        match extension.to_ascii_lowercase().as_str() {
+            "json" => Some("application/json"),
+            "ndjson" | "jsonl" => Some("application/x-ndjson"),
+            "csv" => Some("text/csv"),
+            "tsv" => Some("text/tab-separated-values"),
+            "txt" => Some("text/plain"),
+            "pb" => Some("application/x-protobuf"),
+            "msgpack" | "mpk" => Some("application/msgpack"),
+            _ => None,
         }
     }
 
@@ -38,6 +56,8 @@ impl Hint {
             Self::Csv => DataType::Csv,
             Self::Tsv => DataType::Tsv,
             Self::Text => DataType::Text,
+            Self::Protobuf => DataType::Protobuf,
+            Self::Msgpack => DataType::Msgpack,
             Self::None => DataType::Binary,
         }
     }

@@ -24,6 +24,7 @@ pub(super) fn facts(text: &[u8], total: u64, cut: bool, hint: Hint) -> Option<(D
         distinct_keys: Some(scan.keys.len() as u32),
         null_share: (scan.leaves > 0).then(|| scan.nulls as f64 / scan.leaves as f64),
         problem: problem(&scan, data_type, cut),
+        ..Facts::default()
     };
     Some((data_type, facts))
 }

@@ -1,17 +1,19 @@
 //! Characteristics: what a batch's bytes tell about the work that they will make.
 //!
 //! ```text
-//! bytes ─► compressed? ─► empty? ─► text? ─► JSON, NDJSON? ─► XML? ─► SQL? ─► log? ─► CSV, TSV? ─► YAML? ─► text
+//! bytes ─► compressed? ─► a binary format? ─► text? ─► JSON, NDJSON? ─► XML? ─► SQL? ─► log? ─► CSV, TSV? ─► YAML? ─► text
 //! ```
 //!
 //! Pure and total: any bytes give a vector, in one pass as they come, with memory that does not grow with them.
 //! Content decides what a batch is; the Content-Type only breaks ties. Nothing here keeps or logs contents.
 
+mod binary;
 mod block;
 mod content;
 mod ends;
 mod entropy;
 mod extrapolate;
+mod held;
 mod hint;
 mod inspector;
 mod json;
@@ -29,6 +31,7 @@ mod xml;
 mod yaml;
 
 use forebay_shared::{Compression, DataCharacteristics, DataComplexity, DataType, DataVolume};
+use serde::Serialize;
 
 pub(crate) use hint::Hint;
 pub use inspector::Inspector;
@@ -50,8 +53,33 @@ pub fn characterise(bytes: &[u8], content_type: Option<&str>, budget: usize) -> 
 pub struct Finding {
     /// The vector.
     pub characteristics: DataCharacteristics,
+    pub(crate) detail: Detail,
     /// In words; never with contents.
     pub problem: Option<String>,
+}
+
+/// Parts that frames have no place for yet.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Detail {
+    /// Row groups, stripes or record batches.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    row_groups: Option<u32>,
+    /// Different encodings of columns.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    encodings: Option<u32>,
+    /// Of colour or sound.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    channels: Option<u32>,
+    /// Bits of a sample of one channel.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    bit_depth: Option<u32>,
+    /// Samples of a channel a second.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    sample_rate: Option<u32>,
+    /// How long a sound plays.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    seconds: Option<f64>,
 }
 
 /// What one format's pass has found.
@@ -69,7 +97,22 @@ struct Facts {
     set_operations: Option<u32>,
     width: Option<u32>,
     height: Option<u32>,
+    unpacked_bytes: Option<u64>,
+    detail: Detail,
+    /// Some part is an estimate; where a format does not say, whatever is cut is.
+    estimated: Option<bool>,
     problem: Option<String>,
+}
+
+impl Facts {
+    /// Nothing but what is wrong.
+    fn problem(what: &str) -> Self {
+        Self::maybe(Some(what))
+    }
+
+    fn maybe(problem: Option<&str>) -> Self {
+        Self { problem: problem.map(str::to_owned), ..Self::default() }
+    }
 }
 
 /// As [`characterise`], for a batch of `total` bytes of which `seen` are the first.
@@ -78,6 +121,12 @@ pub(crate) fn examine(seen: &[u8], total: u64, content_type: Option<&str>) -> Fi
     inspector.push(seen);
     inspector.pass_over(total.saturating_sub(seen.len() as u64));
     inspector.finish()
+}
+
+/// As [`examine`], for a batch of which `tail` is the last bytes, where `head` is not all of it.
+#[cfg(fuzzing)]
+pub(crate) fn examine_parts(head: &[u8], tail: &[u8], total: u64, content_type: Option<&str>) -> Finding {
+    inspector::examine_held(&held::Held::new(head, tail, total), content_type)
 }
 
 /// The vector of a batch that nobody looked into: its volume, and what its Content-Type claims.

@@ -8,10 +8,10 @@ use std::io::{ErrorKind, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use forebay_shared::DataCharacteristics;
+use forebay_shared::{Compression, DataCharacteristics, DataComplexity, DataType, DataVolume};
 use serde::Serialize;
 
-use crate::characteristics::{Finding, Inspector};
+use crate::characteristics::{Detail, Finding, Hint, Inspector};
 
 /// Bytes read at a time: they stay in a core's cache while they are looked at.
 const CHUNK: usize = 256 << 10;
@@ -19,11 +19,24 @@ const CHUNK: usize = 256 << 10;
 const MOST_OF_NO_LENGTH: u64 = 64 << 20;
 
 #[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
 struct Line<'a> {
     file: &'a str,
-    #[serde(flatten)]
-    characteristics: DataCharacteristics,
+    data_type: DataType,
+    compression: Compression,
+    data_volume: DataVolume,
+    data_complexity: Complexity,
+    estimated: bool,
     problem: Option<String>,
+}
+
+/// The parts that frames carry, and those that they have no place for yet.
+#[derive(Serialize)]
+struct Complexity {
+    #[serde(flatten)]
+    parts: DataComplexity,
+    #[serde(flatten)]
+    detail: Detail,
 }
 
 /// Prints one JSON object a line for each file. Fails if a file can't be read; the others are still printed. Ends
@@ -59,9 +72,12 @@ fn unwritten(error: &std::io::Error) -> ExitCode {
 }
 
 fn print(file: &Path, finding: Finding, out: &mut impl Write) -> std::io::Result<()> {
-    let Finding { characteristics, problem } = finding;
-    let line = Line { file: &file.to_string_lossy(), characteristics, problem };
-    let mut line = serde_json::to_vec(&line)?;
+    let Finding { characteristics, detail, problem } = finding;
+    let DataCharacteristics { data_volume, data_complexity, data_type, compression, estimated } = characteristics;
+    let data_complexity = Complexity { parts: data_complexity, detail };
+    let file = &*file.to_string_lossy();
+    let mut line =
+        serde_json::to_vec(&Line { file, data_type, compression, data_volume, data_complexity, estimated, problem })?;
     line.push(b'\n');
     out.write_all(&line)
 }
@@ -78,7 +94,7 @@ fn look(path: &Path, chunk: &mut [u8]) -> std::io::Result<Finding> {
         0 => MOST_OF_NO_LENGTH,
         length => length,
     };
-    let mut inspector = Inspector::new(content_type(path), usize::MAX);
+    let mut inspector = Inspector::exact(Hint::content_type_of(path));
     while left > 0 {
         let most = usize::try_from(left).unwrap_or(usize::MAX).min(chunk.len());
         let read = match file.read(&mut chunk[..most]) {
@@ -99,25 +115,6 @@ fn look(path: &Path, chunk: &mut [u8]) -> std::io::Result<Finding> {
         }
     }
     Ok(inspector.finish())
-}
-
-/// What the name says, where a pushed batch would have said it by its Content-Type. It only breaks ties.
-fn content_type(file: &Path) -> Option<&'static str> {
-    let extension = file.extension()?.to_str()?.to_ascii_lowercase();
-    match extension.as_str() {
-        // What is within is named before.
-        "gz" | "zst" | "bz2" | "xz" | "lz4" | "sz" | "snappy" => content_type(Path::new(file.file_stem()?)),
-        "json" => Some("application/json"),
-        "ndjson" | "jsonl" => Some("application/x-ndjson"),
-        "csv" => Some("text/csv"),
-        "tsv" => Some("text/tab-separated-values"),
-        "txt" => Some("text/plain"),
-        "xml" => Some("application/xml"),
-        "yaml" | "yml" => Some("application/yaml"),
-        "sql" => Some("application/sql"),
-        "log" => Some("text/x-log"),
-        _ => None,
-    }
 }
 
 #[cfg(test)]
@@ -189,11 +186,5 @@ mod tests {
         let files = [file.path().to_path_buf()];
         assert_eq!(inspect(&files, &mut Broken(ErrorKind::BrokenPipe)), ExitCode::SUCCESS);
         assert_eq!(inspect(&files, &mut Broken(ErrorKind::StorageFull)), ExitCode::FAILURE);
-    }
-
-    #[test]
-    fn the_name_within_a_compression_counts() {
-        assert_eq!(content_type(Path::new("a/b.csv.GZ")), Some("text/csv"));
-        assert_eq!(content_type(Path::new("b.gz")), None);
     }
 }

@@ -10,13 +10,15 @@
 use forebay_shared::{Compression, DataCharacteristics, DataComplexity, DataType, DataVolume};
 
 use super::content::{Content, Found};
+use super::ends::Room;
 use super::unpack::{self, Unpacking};
-use super::{Finding, Hint, ends, score};
+use super::{Finding, Hint, score};
 
 /// Looks into one batch as it passes.
 pub struct Inspector {
     hint: Hint,
     budget: u64,
+    room: Room,
     total: u64,
     layer: Layer,
 }
@@ -31,8 +33,13 @@ enum Layer {
 impl Inspector {
     /// An inspector of a batch with this Content-Type, which only breaks ties. Past `budget` bytes it only counts.
     pub fn new(content_type: Option<&str>, budget: usize) -> Self {
-        let hint = Hint::of(content_type);
-        Self { hint, budget: budget as u64, total: 0, layer: Layer::Start(Vec::new()) }
+        let (hint, room) = (Hint::of(content_type), Room::PASSING);
+        Self { hint, budget: budget as u64, room, total: 0, layer: Layer::Start(Vec::new()) }
+    }
+
+    /// As [`Self::new`], for a batch that is looked at whole, with some megabytes for its ends.
+    pub fn exact(content_type: Option<&str>) -> Self {
+        Self { room: Room::ALONE, ..Self::new(content_type, usize::MAX) }
     }
 
     /// Bytes so far.
@@ -83,12 +90,12 @@ impl Inspector {
 
     /// Of the next `bytes`, how many are of no use: those of a footer's length at the end always are.
     pub fn skippable(&self, bytes: u64) -> u64 {
-        let wants_all = match &self.layer {
-            Layer::Start(_) => true,
-            Layer::Plain(content) => content.wants_all(),
-            Layer::Packed(unpacking) => unpacking.wants_all(),
-        };
-        if wants_all { 0 } else { bytes.saturating_sub(ends::TAIL as u64) }
+        match &self.layer {
+            Layer::Start(_) => 0,
+            Layer::Plain(content) => content.skippable(bytes),
+            Layer::Packed(unpacking) if unpacking.wants_all() => 0,
+            Layer::Packed(_) => bytes,
+        }
     }
 
     /// Leaves out bytes that are of no use, as [`Self::skippable`] tells.
@@ -112,7 +119,7 @@ impl Inspector {
         let first = std::mem::take(first);
         self.layer = match Unpacking::begin(&first, self.hint, self.budget) {
             Some(unpacking) => Layer::Packed(Box::new(unpacking)),
-            None => Layer::Plain(Box::new(Content::new(self.hint))),
+            None => Layer::Plain(Box::new(Content::of_batch(self.hint, self.room))),
         };
         if !first.is_empty() {
             self.look(&first);
@@ -128,7 +135,7 @@ impl Inspector {
         match self.layer {
             Layer::Packed(unpacking) => packed(*unpacking, total),
             Layer::Plain(content) => plain(*content, hint, total),
-            Layer::Start(_) => plain(Content::new(hint), hint, total),
+            Layer::Start(_) => plain(Content::of_batch(hint, self.room), hint, total),
         }
     }
 }
@@ -139,7 +146,7 @@ fn plain(content: Content, hint: Hint, total: u64) -> Finding {
     // Snappy's raw form has no magic: what is nothing else, and unpacks whole, is that.
     let raw = found.ends.whole(total).filter(|_| found.data_type == DataType::Binary).and_then(unpack::raw_snappy);
     if let Some(unpacked) = raw {
-        let mut content = Content::new(hint);
+        let mut content = Content::unpacked(hint);
         content.push(&unpacked);
         let volume = DataVolume { bytes: total, unpacked_bytes: Some(content.seen()), records: None };
         return finding(content.finish(unpacked.len() as u64), Compression::Snappy, volume, false);
@@ -160,8 +167,11 @@ fn packed(unpacking: Unpacking, total: u64) -> Finding {
     finding
 }
 
-fn finding(found: Found, compression: Compression, volume: DataVolume, estimated: bool) -> Finding {
-    let Found { data_type, facts, entropy, .. } = found;
+/// The finding of what was found within `compression`; `cut` if it was not looked at whole.
+pub(super) fn finding(found: Found, compression: Compression, volume: DataVolume, cut: bool) -> Finding {
+    let Found { data_type, archive, facts, entropy, .. } = found;
+    let compression = if compression == Compression::None { archive } else { compression };
+    let estimated = if volume.unpacked_bytes.is_some() { cut } else { facts.estimated.unwrap_or(cut) };
     let mut data_complexity = DataComplexity {
         score: 0.0,
         max_depth: facts.max_depth,
@@ -174,7 +184,21 @@ fn finding(found: Found, compression: Compression, volume: DataVolume, estimated
         height: facts.height,
     };
     data_complexity.score = score::of(&data_complexity, &facts, compression);
-    let data_volume = DataVolume { records: facts.records, ..volume };
+    let unpacked_bytes = volume.unpacked_bytes.or(facts.unpacked_bytes);
+    let data_volume = DataVolume { unpacked_bytes, records: facts.records, ..volume };
     let characteristics = DataCharacteristics { data_volume, data_complexity, data_type, compression, estimated };
-    Finding { characteristics, problem: facts.problem }
+    Finding { characteristics, detail: facts.detail, problem: facts.problem }
+}
+
+/// The finding of a batch of which these bytes are at hand.
+#[cfg(any(test, fuzzing))]
+pub(super) fn examine_held(held: &super::held::Held<'_>, content_type: Option<&str>) -> Finding {
+    let hint = Hint::of(content_type);
+    let Some((data_type, archive, facts)) = super::binary::facts(held, hint, Some(&super::content::member)) else {
+        return super::examine(held.head(), held.total(), content_type);
+    };
+    let ends = super::ends::Ends::new(Room::PASSING);
+    let found = Found { data_type, archive, facts, entropy: None, ends };
+    let volume = DataVolume { bytes: held.total(), ..DataVolume::default() };
+    finding(found, Compression::None, volume, held.is_cut())
 }

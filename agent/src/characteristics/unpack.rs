@@ -113,7 +113,7 @@ impl Unpacking {
             _ if first.starts_with(snappy::BLOCKS) => (Compression::Snappy, Box::new(snappy::Blocks::new())),
             _ => return None,
         };
-        let sink = Sink { content: Content::new(hint), taken: 0, budget };
+        let sink = Sink { content: Content::unpacked(hint), taken: 0, budget };
         Some(Self { compression, decoder, sink, stopped: None, cut: false })
     }
 

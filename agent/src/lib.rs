@@ -24,7 +24,7 @@ mod telemetry;
 
 pub use app::{main, run, stdin_closes};
 pub use args::{Args, LogFormat, Sampling, SamplingArgs, TapKind};
-pub use characteristics::{DEFAULT_BUDGET, characterise};
+pub use characteristics::{DEFAULT_BUDGET, Finding, Inspector, characterise};
 pub use inspect::inspect;
 
 /// Doors for the fuzz targets; not there otherwise.
@@ -39,5 +39,19 @@ pub mod fuzzing {
     /// Reads a text as each of those that containers are found by.
     pub fn discovery(input: &[u8]) {
         crate::sampler::readers::discover_any(&String::from_utf8_lossy(input));
+    }
+
+    /// Looks into a batch that starts with one of `magics`. The input's first bytes say which one, and how much of the
+    /// batch is held.
+    pub fn binary(magics: &[&[u8]], input: &[u8]) {
+        let [magic, head, tail, claim, body @ ..] = input else { return };
+        let magic = magics.get(usize::from(*magic) % (magics.len() + 1)).copied().unwrap_or_default();
+        let batch = [magic, body].concat();
+        let share = |part: u8| if part < 128 { batch.len() } else { batch.len() * usize::from(part - 128) / 128 };
+        let (head, tail) = (&batch[..share(*head)], &batch[batch.len() - share(*tail)..]);
+        let claim = [None, Some("application/x-protobuf"), Some("application/msgpack")][usize::from(*claim) % 3];
+        let found = crate::characteristics::examine_parts(head, tail, batch.len() as u64, claim).characteristics;
+        assert!(found.data_complexity.score.is_finite());
+        assert!(found.data_complexity.null_share.is_none_or(|share| (0.0..=1.0).contains(&share)));
     }
 }

@@ -3,33 +3,57 @@
 /// Enough for two digits of the entropy; counting them takes some 50 µs.
 const SAMPLE: usize = 64 << 10;
 
-/// Bits a byte, 0 to 8.
-pub(super) fn bits_a_byte(bytes: &[u8]) -> f64 {
-    let sample = &bytes[..bytes.len().min(SAMPLE)];
-    // Two histograms: runs of one byte would otherwise wait for their own last store.
-    let mut counts = [[0_u32; 256]; 2];
-    for pair in sample.chunks(2) {
-        counts[0][usize::from(pair[0])] += 1;
-        if let [_, second] = pair {
-            counts[1][usize::from(*second)] += 1;
-        }
+/// Counts of the bytes, fed chunk by chunk.
+#[derive(Debug)]
+pub(super) struct Entropy {
+    /// Two histograms: runs of one byte would otherwise wait for their own last store.
+    counts: Box<[[u32; 256]; 2]>,
+    seen: usize,
+}
+
+impl Default for Entropy {
+    fn default() -> Self {
+        Self { counts: Box::new([[0; 256]; 2]), seen: 0 }
     }
-    let total = sample.len().max(1) as f64;
-    let [even, odd] = counts;
-    let bits = even.iter().zip(odd).map(|(even, odd)| f64::from(even + odd) / total).filter(|share| *share > 0.0);
-    bits.map(|share| -share * share.log2()).sum::<f64>().max(0.0)
+}
+
+impl Entropy {
+    pub(super) fn push(&mut self, bytes: &[u8]) {
+        let sample = &bytes[..bytes.len().min(SAMPLE - self.seen)];
+        for pair in sample.chunks(2) {
+            self.counts[0][usize::from(pair[0])] += 1;
+            if let [_, second] = pair {
+                self.counts[1][usize::from(*second)] += 1;
+            }
+        }
+        self.seen += sample.len();
+    }
+
+    /// Bits a byte, 0 to 8; nothing if there were no bytes.
+    pub(super) fn bits_a_byte(&self) -> Option<f64> {
+        let total = self.seen as f64;
+        let [even, odd] = &*self.counts;
+        let shares = even.iter().zip(odd).map(|(even, odd)| f64::from(even + odd) / total).filter(|share| *share > 0.0);
+        (self.seen > 0).then(|| shares.map(|share| -share * share.log2()).sum::<f64>().clamp(0.0, 8.0))
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn bits(bytes: &[u8]) -> Option<f64> {
+        let mut entropy = Entropy::default();
+        bytes.chunks(7).for_each(|chunk| entropy.push(chunk));
+        entropy.bits_a_byte()
+    }
+
     #[test]
     fn entropy_runs_from_one_byte_repeated_to_all_bytes_alike() {
-        assert_eq!(bits_a_byte(&[7; 1001]), 0.0);
+        assert_eq!(bits(&[7; 1001]), Some(0.0));
         let all: Vec<u8> = (0..=255).collect();
-        assert!((bits_a_byte(&all) - 8.0).abs() < 1e-9);
-        assert!((bits_a_byte(b"ababab") - 1.0).abs() < 1e-9);
-        assert_eq!(bits_a_byte(b""), 0.0);
+        assert!((bits(&all).unwrap() - 8.0).abs() < 1e-9);
+        assert!((bits(b"ababab").unwrap() - 1.0).abs() < 1e-9);
+        assert_eq!(bits(b""), None);
     }
 }

@@ -1,11 +1,11 @@
 //! From the records of a batch's first bytes to those of the whole.
 
 /// Records of a batch of `total` bytes whose first `bytes` hold `records` whole ones; at least those, at least 1.
-pub(super) fn records(records: u64, bytes: usize, total: u64) -> u64 {
+pub(super) fn records(records: u64, bytes: u64, total: u64) -> u64 {
     if bytes == 0 {
         return records.max(1);
     }
-    let all = (u128::from(records) * u128::from(total) + bytes as u128 / 2) / bytes as u128;
+    let all = (u128::from(records) * u128::from(total) + u128::from(bytes) / 2) / u128::from(bytes);
     u64::try_from(all).unwrap_or(u64::MAX).max(records).max(1)
 }
 

@@ -2,70 +2,105 @@
 
 mod scan;
 mod stack;
-mod string;
 
 use forebay_shared::DataType;
 
-use self::scan::{End, Scan};
+use self::scan::{Ended, Scan};
+use super::scanner::{End, Scanner};
 use super::{Facts, Hint, extrapolate};
 
 /// Tokens after which what looked like JSON is JSON that is malformed, rather than text that starts with a bracket.
 const CONVINCING: u64 = 4;
 
-/// The facts, if this is JSON or NDJSON.
-pub(super) fn facts(text: &[u8], total: u64, cut: bool, hint: Hint) -> Option<(DataType, Facts)> {
-    let scan = Scan::of(text);
-    let data_type = decide(&scan, cut, hint)?;
-    let records = records(&scan, data_type, total, cut);
-    let facts = Facts {
-        records: Some(records),
-        max_depth: Some(scan.max_depth),
-        columns: (scan.columns > 0).then_some(scan.columns),
-        distinct_keys: Some(scan.keys.len() as u32),
-        null_share: (scan.leaves > 0).then(|| scan.nulls as f64 / scan.leaves as f64),
-        problem: problem(&scan, data_type, cut),
-    };
-    Some((data_type, facts))
+/// JSON or NDJSON; which of them is known at the end.
+pub(super) struct Json {
+    scan: Scan,
+    hint: Hint,
 }
 
-fn decide(scan: &Scan<'_>, cut: bool, hint: Hint) -> Option<DataType> {
-    let lines = scan.lines();
+impl Json {
+    pub(super) fn new(hint: Hint) -> Self {
+        Self { scan: Scan::new(), hint }
+    }
+}
+
+/// Whether content that starts so is JSON or NDJSON, as far as can be told.
+pub(super) fn looks_like(head: &[u8], whole: bool, hint: Hint) -> bool {
+    let mut scan = Scan::new();
+    scan.push(head);
+    let ended = scan.finish();
+    decide(&scan, ended, !whole, hint).is_some()
+}
+
+impl Scanner for Json {
+    fn push(&mut self, bytes: &[u8]) {
+        self.scan.push(bytes);
+    }
+
+    fn finish(mut self: Box<Self>, end: End) -> (DataType, Facts) {
+        let ended = self.scan.finish();
+        let scan = &self.scan;
+        // The head was JSON: what came later can make it malformed, not another type.
+        let data_type = decide(scan, ended, end.cut(), self.hint).unwrap_or(DataType::Json);
+        let facts = Facts {
+            records: Some(records(scan, ended, data_type, end)),
+            max_depth: Some(scan.max_depth),
+            columns: (scan.columns > 0).then_some(scan.columns),
+            distinct_keys: Some(scan.keys.len() as u32),
+            null_share: (scan.leaves > 0).then(|| scan.nulls as f64 / scan.leaves as f64),
+            problem: problem(scan, ended, data_type, end.cut()),
+            ..Facts::default()
+        };
+        (data_type, facts)
+    }
+}
+
+fn decide(scan: &Scan, ended: Ended, cut: bool, hint: Hint) -> Option<DataType> {
     let by_line = !scan.value_spans_lines && !scan.line_holds_several;
-    if by_line && lines >= 2 && scan.objects * 10 >= (scan.values + scan.bad_lines) * 9 && scan.objects > 0 {
+    if by_line && lines(scan, ended) >= 2 && scan.objects * 10 >= (scan.values + scan.bad_lines) * 9 && scan.objects > 0
+    {
         return Some(DataType::Ndjson);
     }
     if by_line && hint == Hint::Ndjson && scan.values > 0 {
         return Some(DataType::Ndjson);
     }
-    let convincing = scan.tokens >= CONVINCING || hint == Hint::Json;
-    match scan.end {
-        End::Clean if scan.values == 1 => Some(DataType::Json),
-        End::Clean if scan.values > 1 && !by_line && scan.tokens >= CONVINCING => Some(DataType::Json),
-        End::Clean => None,
-        End::Inside if convincing || cut && scan.values == 0 => Some(DataType::Json),
-        End::Bad(_) if scan.values == 0 && convincing || hint == Hint::Json => Some(DataType::Json),
-        End::Inside | End::Bad(_) => None,
+    let convincing = scan.tokens() >= CONVINCING || hint == Hint::Json;
+    match ended {
+        Ended::Clean if scan.values == 1 => Some(DataType::Json),
+        // Numbers and words after one another are a table or text.
+        Ended::Clean if scan.values > 1 && !by_line && scan.containers == scan.values && convincing => {
+            Some(DataType::Json)
+        }
+        Ended::Clean => None,
+        Ended::Inside if convincing || cut && scan.values == 0 => Some(DataType::Json),
+        Ended::Bad(_) if scan.values == 0 && convincing || hint == Hint::Json => Some(DataType::Json),
+        Ended::Inside | Ended::Bad(_) => None,
     }
 }
 
-fn records(scan: &Scan<'_>, data_type: DataType, total: u64, cut: bool) -> u64 {
+/// Lines that hold a value, or should.
+fn lines(scan: &Scan, ended: Ended) -> u64 {
+    scan.values + scan.bad_lines + u64::from(ended == Ended::Inside)
+}
+
+fn records(scan: &Scan, ended: Ended, data_type: DataType, end: End) -> u64 {
     let (whole, seen) = match data_type {
-        DataType::Ndjson => (scan.values + scan.bad_lines, scan.lines()),
+        DataType::Ndjson => (scan.values + scan.bad_lines, lines(scan, ended)),
         _ if scan.top_is_array && scan.values <= 1 => (scan.settled_elements, scan.elements),
         _ => return scan.values.max(1),
     };
-    if cut { extrapolate::records(whole, scan.settled, total) } else { seen }
+    if end.cut() { extrapolate::records(whole, scan.settled, end.total) } else { seen }
 }
 
-fn problem(scan: &Scan<'_>, data_type: DataType, cut: bool) -> Option<String> {
-    match scan.end {
-        End::Bad(at) => Some(format!("not JSON from byte {at} on")),
-        End::Inside if !cut => Some(format!("cut short: ends within a value, at depth {}", scan.depth())),
+fn problem(scan: &Scan, ended: Ended, data_type: DataType, cut: bool) -> Option<String> {
+    match ended {
+        Ended::Bad(at) => Some(format!("not JSON from byte {at} on")),
+        Ended::Inside if !cut => Some(format!("cut short: ends within a value, at depth {}", scan.depth())),
         _ if scan.bad_lines > 0 => Some(format!("{} lines hold no JSON value", scan.bad_lines)),
         _ if data_type == DataType::Json && scan.values > 1 => {
             Some(format!("{} values follow one another, expected one", scan.values))
         }
-        _ => scan.lenient_at.map(|at| format!("not strict JSON at byte {at}")),
+        _ => scan.lenient.map(|(at, what)| format!("not strict JSON: {what}, at byte {at}")),
     }
 }
 
@@ -75,7 +110,17 @@ mod tests {
     use proptest::prelude::*;
 
     fn of(text: &str) -> Option<(DataType, Facts)> {
-        facts(text.as_bytes(), text.len() as u64, false, Hint::None)
+        looks_like(text.as_bytes(), true, Hint::None).then(|| in_chunks(text, text.len().max(1)))
+    }
+
+    fn in_chunks(text: &str, size: usize) -> (DataType, Facts) {
+        let mut json = Box::new(Json::new(Hint::None));
+        text.as_bytes().chunks(size).for_each(|chunk| json.push(chunk));
+        json.finish(End { seen: text.len() as u64, total: text.len() as u64 })
+    }
+
+    fn problem_of(text: &str) -> String {
+        of(text).and_then(|(_, facts)| facts.problem).unwrap_or_default()
     }
 
     #[test]
@@ -128,6 +173,30 @@ mod tests {
         assert_eq!((kind, found.max_depth), (DataType::Json, Some(100_000)));
     }
 
+    #[test]
+    fn what_the_grammar_forbids_is_told_in_words() {
+        for number in ["01", "1.", "-01", "1.e3", "1e", "1e+", "0.5.5", "--1", "1-2"] {
+            let problem = problem_of(&format!("[1, {number}]"));
+            assert!(problem.contains("a number is none of JSON's"), "{number}: {problem}");
+        }
+        for number in ["0", "-0", "10", "0.50", "1e9", "1E-9", "-1.5e+09"] {
+            assert_eq!(problem_of(&format!("[1, {number}]")), "", "{number}");
+        }
+        assert!(problem_of(r#"["a", "\q"]"#).contains("an escape"));
+        assert!(problem_of(r#"["a", "\u12x4"]"#).contains("four hexadecimal digits"));
+        assert_eq!(problem_of(r#"["a", "\u12aF\n\"\/"]"#), "");
+        assert!(problem_of("[1, 2, NaN]").contains("NaN"));
+        assert!(problem_of("[1, 2, ]").contains("a value is missing"));
+        assert!(problem_of("{\"a\": 1, }").contains("a key is missing"));
+    }
+
+    #[test]
+    fn numbers_and_words_in_a_row_are_not_json() {
+        for text in ["59 2 32.1\n48 1 21.6\n", "1 2\n", "true false\ntrue true\n"] {
+            assert_eq!(of(text), None, "{text}");
+        }
+    }
+
     /// JSON values, with their depth by the definition.
     fn value() -> impl Strategy<Value = serde_json::Value> {
         let leaf = prop_oneof![
@@ -155,6 +224,24 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn numbers_are_those_of_the_grammar(number in "-?[0-9][0-9.]{0,14}([eE][+-]?[0-9]{0,2})?", room in 0..20usize) {
+            let text = format!("[1, 2, {number}{}]", " ".repeat(room));
+            let strict = serde_json::from_str::<Vec<serde::de::IgnoredAny>>(&text).is_ok();
+            prop_assert_eq!(in_chunks(&text, text.len()).1.problem.is_none(), strict, "{}", number);
+        }
+
+        #[test]
+        fn any_chunking_gives_the_same_facts(text in r#"[{}\[\]",:\\\n \ra1u.eE0Inulltrue-]{0,120}"#, size in 1..9usize) {
+            prop_assert_eq!(in_chunks(&text, size), in_chunks(&text, text.len().max(1)));
+        }
+
+        #[test]
+        fn any_chunking_of_valid_json_gives_the_same_facts(value in value(), size in 1..40usize, lines in 1..4usize) {
+            let text = (value.to_string() + "\n").repeat(lines);
+            prop_assert_eq!(in_chunks(&text, size), in_chunks(&text, text.len()));
+        }
+
         #[test]
         fn what_serde_json_writes_is_read_alike(value in value(), pretty: bool) {
             let text = if pretty { serde_json::to_string_pretty(&value) } else { serde_json::to_string(&value) }.unwrap();

@@ -21,7 +21,12 @@ impl KeySet {
 
     #[inline]
     pub(super) fn insert(&mut self, key: &[u8]) {
-        let hash = hash(key);
+        self.insert_hash(hash(key));
+    }
+
+    /// A key by its hash, which is not 0.
+    #[inline]
+    pub(super) fn insert_hash(&mut self, hash: u64) {
         let slot = self.slot(hash);
         if self.slots[slot] != hash && self.len < MOST {
             self.slots[slot] = hash;
@@ -58,15 +63,24 @@ impl KeySet {
 fn hash(key: &[u8]) -> u64 {
     const FACTOR: u64 = 0x9e37_79b9_7f4a_7c15;
     let mut state = (key.len() as u64).wrapping_add(1).wrapping_mul(FACTOR);
-    let (words, tail) = key.as_chunks::<8>();
-    for word in words {
+    let (words, _) = key.as_chunks::<8>();
+    for word in &words[..words.len() - usize::from(key.len().is_multiple_of(8) && !words.is_empty())] {
         state = mix(state ^ u64::from_le_bytes(*word), FACTOR);
     }
-    let mut last = 0_u64;
-    for byte in tail {
-        last = last << 8 | u64::from(*byte);
+    mix(state ^ last(key), FACTOR) | 1
+}
+
+/// The last eight bytes, or all of fewer: in two reads that overlap.
+#[inline]
+fn last(key: &[u8]) -> u64 {
+    if let Some(word) = key.last_chunk::<8>() {
+        u64::from_le_bytes(*word)
+    } else if let (Some(first), Some(last)) = (key.first_chunk::<4>(), key.last_chunk::<4>()) {
+        u64::from(u32::from_le_bytes(*first)) << 32 | u64::from(u32::from_le_bytes(*last))
+    } else {
+        let byte = |at: usize| u64::from(key.get(at).copied().unwrap_or(0));
+        byte(0) | byte(1) << 8 | byte(2) << 16
     }
-    mix(state ^ last, FACTOR) | 1
 }
 
 #[inline]

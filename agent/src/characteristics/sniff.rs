@@ -1,7 +1,48 @@
-//! Text or not: well-known magics first, then the bytes themselves.
+//! What content is, from its first bytes: text or not, by well-known magics and the bytes themselves; and which text.
+
+use forebay_shared::DataType;
+
+use super::json::{self, Json};
+use super::lines::Lines;
+use super::scanner::Scanner;
+use super::sql::{self, Sql};
+use super::table::{self, Table};
+use super::xml::{self, Xml};
+use super::yaml::{self, Yaml};
+use super::{Hint, log};
 
 /// Bytes that tell.
-const SAMPLE: usize = 64 << 10;
+pub(super) const SAMPLE: usize = 64 << 10;
+
+/// The scanner for text that starts so. `whole` if nothing follows.
+///
+/// The strictest grammar is asked first: what is JSON is YAML as well, and a log may be read as a table.
+pub(super) fn scanner(head: &[u8], whole: bool, hint: Hint) -> Box<dyn Scanner> {
+    if json::looks_like(head, whole, hint) {
+        return Box::new(Json::new(hint));
+    }
+    if xml::looks_like(head, whole, hint) {
+        return Box::new(Xml::new());
+    }
+    let claimed_table = matches!(hint, Hint::Csv | Hint::Tsv);
+    if !claimed_table && sql::looks_like(head, whole, hint) {
+        return Box::new(Sql::new());
+    }
+    if hint == Hint::Yaml && yaml::looks_like(head, whole, hint) {
+        return Box::new(Yaml::new());
+    }
+    let dialect = table::dialect(head, whole, hint);
+    if !(claimed_table && dialect.is_some()) && log::looks_like(head, dialect, hint) {
+        return Box::new(Lines::new(DataType::Log));
+    }
+    if let Some(dialect) = dialect {
+        return Box::new(Table::new(dialect));
+    }
+    if hint != Hint::Text && yaml::looks_like(head, whole, hint) {
+        return Box::new(Yaml::new());
+    }
+    Box::new(Lines::new(DataType::Text))
+}
 
 /// The first bytes of formats that are not text, though some of them start like it.
 const MAGICS: [&[u8]; 26] = [
@@ -57,16 +98,6 @@ pub(super) fn is_text(bytes: &[u8]) -> bool {
 
 fn is_control(byte: u8) -> bool {
     matches!(byte, 0..=8 | 11 | 14..=26 | 28..=31 | 127)
-}
-
-/// The problem of text that is not UTF-8. A character that the budget cut is none.
-pub(super) fn bad_utf8(bytes: &[u8], cut: bool) -> Option<String> {
-    match std::str::from_utf8(bytes) {
-        Err(error) if !(cut && error.error_len().is_none()) => {
-            Some(format!("not UTF-8 from byte {} on", error.valid_up_to()))
-        }
-        _ => None,
-    }
 }
 
 #[cfg(test)]

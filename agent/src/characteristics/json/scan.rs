@@ -1,50 +1,90 @@
-//! One pass over the bytes of JSON values, one after another: a scanner with one bit a level, and no values built.
+//! One pass over JSON values, one after another, fed chunk by chunk: a bit a level, and no values built.
 //!
-//! Structure is checked as far as records and depth depend on it; numbers and escapes are taken as they look. Once
-//! a first value has filled its line, values are taken to be one a line, and a bad line costs that line alone.
+//! ```text
+//! chunk ─► between tokens ─► string, number or word ─► between tokens …
+//!             └─ each of them may end with the chunk, and goes on in the next
+//! ```
+//!
+//! Once a first value has filled its line, values are taken to be one a line, and a bad line costs that line alone.
+//! What many write though the grammar forbids it is let pass, and told.
+
+mod token;
 
 use super::super::keys::KeySet;
 use super::stack::Stack;
-use super::string::special;
+use token::{KeyText, Number, Word};
 
 /// How the input ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum End {
+pub(super) enum Ended {
     /// Between values.
     Clean,
     /// Within a value.
     Inside,
     /// At this byte it stops being JSON.
-    Bad(usize),
+    Bad(u64),
 }
 
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Expect {
     Value,
     ValueOrEnd,
     Key,
     KeyOrEnd,
+    Colon,
     CommaOrEnd,
 }
 
-enum Stop {
-    End,
-    Bad,
+/// The token that the last chunk ended within.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Within {
+    Nothing,
+    Key,
+    String,
+    Number,
+    Word,
+    /// A line that holds no JSON value.
+    BadLine,
+    /// Past the end of what is JSON.
+    Junk,
 }
 
-pub(super) struct Scan<'a> {
-    bytes: &'a [u8],
-    at: usize,
-    stack: Stack,
+enum Stop {
+    /// The chunk is used up.
+    End,
+    /// Here it stops being JSON.
+    Bad(usize),
+}
+
+/// Where in the chunk to go on: offsets are handed on, so that they stay in registers.
+type Step = Result<usize, Stop>;
+
+/// Something that was let pass, and where it was first.
+pub(super) type Lenient = (u64, &'static str);
+
+pub(super) struct Scan {
+    /// Offset of the chunk in hand.
+    base: u64,
+    within: Within,
     expect: Expect,
-    /// Where the current line starts, as far as it matters: set after each newline between values.
+    stack: Stack,
+    /// Where in an escape the string is that the last chunk ended within: 0 is nowhere, 1 past the backslash, more: hex digits to come, plus 1.
+    escape: u8,
+    /// That string has bytes.
+    string_filled: bool,
+    key: KeyText,
+    number: Number,
+    word: Word,
+    /// Set after each newline between values.
     fresh_line: bool,
-    /// Fields of the open objects at depth 1 and 2.
-    fields: [u32; 2],
+    /// Fields of the record in hand.
+    fields: u32,
+    ended: Ended,
     /// Whole values at the top.
     pub(super) values: u64,
-    /// Of them, objects.
+    /// Of them, objects, and objects or arrays.
     pub(super) objects: u64,
+    pub(super) containers: u64,
     pub(super) bad_lines: u64,
     /// A value at the top has newlines within.
     pub(super) value_spans_lines: bool,
@@ -56,7 +96,7 @@ pub(super) struct Scan<'a> {
     /// Items that were whole at `settled`.
     pub(super) settled_elements: u64,
     /// Where the last whole record ended.
-    pub(super) settled: usize,
+    pub(super) settled: u64,
     pub(super) max_depth: u32,
     pub(super) keys: KeySet,
     /// Most fields of a record.
@@ -65,24 +105,30 @@ pub(super) struct Scan<'a> {
     pub(super) leaves: u64,
     /// Of them, nulls and empty strings.
     pub(super) nulls: u64,
-    /// Brackets, keys and values that were as they should be.
-    pub(super) tokens: u64,
-    /// Where something was let pass.
-    pub(super) lenient_at: Option<usize>,
-    pub(super) end: End,
+    /// Objects and arrays begun, and keys.
+    opened: u64,
+    key_count: u64,
+    pub(super) lenient: Option<Lenient>,
 }
 
-impl<'a> Scan<'a> {
-    pub(super) fn of(bytes: &'a [u8]) -> Self {
-        let mut scan = Self {
-            bytes,
-            at: 0,
-            stack: Stack::default(),
+impl Scan {
+    pub(super) fn new() -> Self {
+        Self {
+            base: 0,
+            within: Within::Nothing,
             expect: Expect::Value,
+            stack: Stack::default(),
+            escape: 0,
+            string_filled: false,
+            key: KeyText::default(),
+            number: Number::default(),
+            word: Word::default(),
             fresh_line: true,
-            fields: [0; 2],
+            fields: 0,
+            ended: Ended::Clean,
             values: 0,
             objects: 0,
+            containers: 0,
             bad_lines: 0,
             value_spans_lines: false,
             line_holds_several: false,
@@ -95,110 +141,203 @@ impl<'a> Scan<'a> {
             columns: 0,
             leaves: 0,
             nulls: 0,
-            tokens: 0,
-            lenient_at: None,
-            end: End::Clean,
+            opened: 0,
+            key_count: 0,
+            lenient: None,
+        }
+    }
+
+    pub(super) fn push(&mut self, bytes: &[u8]) {
+        let mut at = 0;
+        while let Err(Stop::Bad(bad)) = self.go(bytes, at) {
+            at = bad;
+            if self.by_line() {
+                self.begin_bad_line();
+            } else {
+                self.ended = Ended::Bad(self.position(at));
+                self.within = Within::Junk;
+            }
+        }
+        self.base += bytes.len() as u64;
+    }
+
+    /// How the input ended, once it has.
+    pub(super) fn finish(&mut self) -> Ended {
+        let token = match self.within {
+            Within::Number => self.end_number(self.number, None, 0),
+            Within::Word => self.end_word(None, 0),
+            _ => Err(Stop::End),
         };
-        scan.run();
-        scan
+        if let Ok(end) = token {
+            self.within = Within::Nothing;
+            self.expect = self.after_value(false, end);
+        }
+        match (token, self.within) {
+            (_, Within::Junk) => self.ended,
+            (Err(Stop::Bad(_)), _) if self.by_line() => {
+                self.begin_bad_line();
+                Ended::Clean
+            }
+            (Err(Stop::Bad(_)), _) => Ended::Bad(self.base),
+            (_, Within::Nothing | Within::BadLine) if self.stack.depth() == 0 => Ended::Clean,
+            _ => Ended::Inside,
+        }
+    }
+
+    /// Brackets, keys and values that were as they should be.
+    pub(super) fn tokens(&self) -> u64 {
+        self.opened + self.key_count + self.leaves
     }
 
     pub(super) fn depth(&self) -> usize {
         self.stack.depth()
     }
 
-    /// Lines that hold a value, or should.
-    pub(super) fn lines(&self) -> u64 {
-        self.values + self.bad_lines + u64::from(self.end == End::Inside)
-    }
-
-    fn run(&mut self) {
-        loop {
-            match self.step() {
-                Ok(()) => {}
-                Err(Stop::End) if self.stack.depth() == 0 && self.expect == Expect::Value => return,
-                Err(Stop::End) => return self.end = End::Inside,
-                Err(Stop::Bad) if self.by_line() => self.skip_line(),
-                Err(Stop::Bad) => return self.end = End::Bad(self.at),
-            }
-        }
-    }
-
-    /// Values have come one a line so far, and there is at least one.
-    fn by_line(&self) -> bool {
-        self.values > 0 && !self.value_spans_lines && !self.line_holds_several && self.started_line()
-    }
-
-    /// The value in hand began on a line of its own.
-    fn started_line(&self) -> bool {
-        self.stack.depth() > 0 || self.fresh_line
+    #[inline]
+    fn position(&self, at: usize) -> u64 {
+        self.base + at as u64
     }
 
     #[cold]
-    fn skip_line(&mut self) {
-        self.bad_lines += 1;
-        self.stack.clear();
-        self.expect = Expect::Value;
-        self.at = memchr::memchr(b'\n', &self.bytes[self.at..]).map_or(self.bytes.len(), |found| self.at + found);
-        self.settled = self.at;
+    fn pass(&mut self, at: usize, what: &'static str) {
+        let at = self.position(at);
+        self.lenient.get_or_insert((at, what));
     }
 
-    #[inline]
-    fn step(&mut self) -> Result<(), Stop> {
-        let byte = self.token()?;
-        match self.expect {
-            Expect::CommaOrEnd => self.separator(byte),
-            Expect::Value | Expect::ValueOrEnd => self.value(byte),
-            Expect::Key | Expect::KeyOrEnd => self.key(byte),
+    /// Values have come one a line so far, and there is at least one.
+    pub(super) fn by_line(&self) -> bool {
+        let started_line = self.stack.depth() > 0 || self.fresh_line;
+        self.values > 0 && !self.value_spans_lines && !self.line_holds_several && started_line
+    }
+
+    #[cold]
+    fn begin_bad_line(&mut self) {
+        self.bad_lines += 1;
+        self.stack.clear();
+        self.escape = 0;
+        self.expect = Expect::Value;
+        self.within = Within::BadLine;
+    }
+
+    /// From `at` to the end of the chunk.
+    fn go(&mut self, bytes: &[u8], at: usize) -> Result<(), Stop> {
+        let at = if self.within == Within::Nothing { at } else { self.rest_of_token(bytes, at)? };
+        // In a register while it lasts.
+        let mut expect = self.expect;
+        let result = self.run(bytes, at, &mut expect);
+        self.expect = expect;
+        result
+    }
+
+    /// One member or item a turn: its comma, its key and its value.
+    #[inline(always)]
+    fn run(&mut self, bytes: &[u8], mut at: usize, expect: &mut Expect) -> Result<(), Stop> {
+        loop {
+            at = self.token(bytes, at)?;
+            if *expect == Expect::CommaOrEnd {
+                if bytes[at] != b',' {
+                    (at, *expect) = self.close(bytes[at], at)?;
+                    continue;
+                }
+                *expect = self.comma(at);
+                at = self.token(bytes, at + 1)?;
+            }
+            if matches!(*expect, Expect::Key | Expect::KeyOrEnd) {
+                if bytes[at] == b'}' {
+                    (at, *expect) = self.early_end(*expect, b'}', at)?;
+                    continue;
+                }
+                at = self.key(bytes, at)?;
+                *expect = Expect::Colon;
+                at = self.token(bytes, at)?;
+            }
+            if *expect == Expect::Colon {
+                if bytes[at] != b':' {
+                    return Err(Stop::Bad(at));
+                }
+                *expect = Expect::Value;
+                at = self.token(bytes, at + 1)?;
+            }
+            (at, *expect) = self.value(*expect, bytes, at)?;
         }
     }
 
-    /// The next byte that is not blank.
-    #[inline]
-    fn token(&mut self) -> Result<u8, Stop> {
+    /// The end of the token that the last chunk ended within.
+    #[cold]
+    fn rest_of_token(&mut self, bytes: &[u8], at: usize) -> Step {
+        let end = match self.within {
+            Within::Key => {
+                let end = self.rest_of_key(bytes, at)?;
+                self.expect = Expect::Colon;
+                end
+            }
+            Within::String | Within::Number | Within::Word => {
+                let end = match self.within {
+                    Within::String => self.rest_of_string(bytes, at)?,
+                    Within::Number => self.rest_of_number(self.number, bytes, at)?,
+                    _ => self.rest_of_word(bytes, at)?,
+                };
+                self.expect = self.after_value(false, end);
+                end
+            }
+            Within::BadLine => self.rest_of_bad_line(bytes, at)?,
+            Within::Junk => return Err(Stop::End),
+            Within::Nothing => at,
+        };
+        self.within = Within::Nothing;
+        Ok(end)
+    }
+
+    #[cold]
+    fn rest_of_bad_line(&mut self, bytes: &[u8], at: usize) -> Step {
+        let Some(found) = memchr::memchr(b'\n', &bytes[at..]) else { return Err(Stop::End) };
+        self.settled = self.position(at + found);
+        Ok(at + found)
+    }
+
+    /// Where the next byte is that is not blank.
+    #[inline(always)]
+    fn token(&mut self, bytes: &[u8], mut at: usize) -> Step {
         loop {
-            let Some(&byte) = self.bytes.get(self.at) else { return Err(Stop::End) };
-            match byte {
-                b' ' | b'\t' | b'\r' => self.at += 1,
-                b'\n' => self.newline()?,
-                _ => return Ok(byte),
+            match bytes.get(at) {
+                Some(b'!'..) => return Ok(at),
+                Some(b' ' | b'\t' | b'\r') => at += 1,
+                Some(b'\n') => at = self.newline(at)?,
+                Some(_) => return Ok(at),
+                None => return Err(Stop::End),
             }
         }
     }
 
     #[inline]
-    fn newline(&mut self) -> Result<(), Stop> {
+    fn newline(&mut self, at: usize) -> Step {
         if self.stack.depth() == 0 {
             self.fresh_line = true;
-            self.settled = self.at + 1;
+            self.settled = self.position(at) + 1;
         } else if self.by_line() {
-            return Err(Stop::Bad);
+            return Err(Stop::Bad(at));
         } else {
             self.value_spans_lines = true;
         }
-        self.at += 1;
-        Ok(())
+        Ok(at + 1)
     }
 
-    #[inline]
-    fn value(&mut self, byte: u8) -> Result<(), Stop> {
-        match (self.stack.depth(), byte) {
-            (0, _) => self.begin_at_top(byte),
-            (_, b']' | b'}') => return self.early_end(byte),
-            (1, _) if self.top_is_array => self.elements += 1,
+    #[inline(always)]
+    fn value(&mut self, expect: Expect, bytes: &[u8], at: usize) -> Result<(usize, Expect), Stop> {
+        let byte = bytes[at];
+        match self.stack.depth() {
+            0 => self.begin_at_top(byte),
+            _ if matches!(byte, b']' | b'}') => return self.early_end(expect, byte, at),
+            1 => self.elements += u64::from(self.top_is_array),
             _ => {}
         }
-        match byte {
-            b'{' | b'[' => self.open(byte == b'{'),
-            b'"' => {
-                let start = self.at + 1;
-                self.string()?;
-                self.leaf(self.at - start == 1);
-            }
-            b'-' | b'0'..=b'9' => self.number()?,
-            _ => self.literal()?,
-        }
-        Ok(())
+        let end = match byte {
+            b'"' => self.string(bytes, at + 1)?,
+            b'-' | b'0'..=b'9' => self.number(bytes, at)?,
+            b'{' | b'[' => return Ok((at + 1, self.open(byte == b'{'))),
+            _ => self.word(bytes, at)?,
+        };
+        Ok((end, self.after_value(false, end)))
     }
 
     fn begin_at_top(&mut self, byte: u8) {
@@ -207,177 +346,68 @@ impl<'a> Scan<'a> {
     }
 
     #[inline]
-    fn open(&mut self, object: bool) {
-        self.at += 1;
+    fn open(&mut self, object: bool) -> Expect {
         self.stack.push(object);
         let depth = self.stack.depth();
         self.max_depth = self.max_depth.max(u32::try_from(depth).unwrap_or(u32::MAX));
-        if let Some(fields) = self.fields.get_mut(depth - 1) {
-            *fields = 0;
+        if depth == self.record_depth() {
+            self.fields = 0;
         }
-        self.tokens += 1;
-        self.expect = if object { Expect::KeyOrEnd } else { Expect::ValueOrEnd };
+        self.opened += 1;
+        if object { Expect::KeyOrEnd } else { Expect::ValueOrEnd }
     }
 
-    /// A closing bracket where a value could stand: the end of an empty array, or a comma too many.
-    fn early_end(&mut self, byte: u8) -> Result<(), Stop> {
-        if self.expect == Expect::Value {
-            self.lenient_at.get_or_insert(self.at);
-        }
-        self.close(byte)
-    }
-
+    /// A record is the value at the top, or an item of the array at the top.
     #[inline]
-    fn close(&mut self, byte: u8) -> Result<(), Stop> {
+    fn record_depth(&self) -> usize {
+        1 + usize::from(self.top_is_array)
+    }
+
+    /// A closing bracket where a value could stand: the end of an empty container, or a comma too many.
+    fn early_end(&mut self, expect: Expect, byte: u8, at: usize) -> Result<(usize, Expect), Stop> {
+        match expect {
+            Expect::Value => self.pass(at, "a value is missing"),
+            Expect::Key => self.pass(at, "a key is missing"),
+            _ => {}
+        }
+        self.close(byte, at)
+    }
+
+    #[inline(always)]
+    fn close(&mut self, byte: u8, at: usize) -> Result<(usize, Expect), Stop> {
         let object = self.stack.in_object();
-        if object != (byte == b'}') {
-            return Err(Stop::Bad);
+        if byte != if object { b'}' } else { b']' } {
+            return Err(Stop::Bad(at));
         }
-        self.at += 1;
-        self.tokens += 1;
+        if self.stack.depth() == self.record_depth() {
+            self.columns = self.columns.max(self.fields);
+        }
         self.stack.pop();
-        self.after_value(object);
-        Ok(())
+        Ok((at + 1, self.after_value(true, at + 1)))
     }
 
-    #[inline]
-    fn leaf(&mut self, null: bool) {
-        self.leaves += 1;
-        self.nulls += u64::from(null);
-        self.tokens += 1;
-        self.after_value(false);
+    /// After a value that ends before `at`: what follows.
+    #[inline(always)]
+    fn after_value(&mut self, container: bool, at: usize) -> Expect {
+        if self.stack.depth() == 0 { self.after_top(container, at) } else { Expect::CommaOrEnd }
     }
 
-    #[inline]
-    fn after_value(&mut self, object: bool) {
-        self.expect = Expect::CommaOrEnd;
-        if self.stack.depth() == 0 {
-            self.values += 1;
-            self.objects += u64::from(object);
-            self.fresh_line = false;
-            self.expect = Expect::Value;
-            self.settled = self.at;
-            self.settled_elements = self.elements;
-        }
+    fn after_top(&mut self, container: bool, at: usize) -> Expect {
+        self.values += 1;
+        self.containers += u64::from(container);
+        self.objects += u64::from(container && !self.top_is_array);
+        self.fresh_line = false;
+        self.settled = self.position(at);
+        self.settled_elements = self.elements;
+        Expect::Value
     }
 
-    #[inline]
-    fn separator(&mut self, byte: u8) -> Result<(), Stop> {
-        if byte != b',' {
-            return if matches!(byte, b']' | b'}') { self.close(byte) } else { Err(Stop::Bad) };
-        }
+    #[inline(always)]
+    fn comma(&mut self, at: usize) -> Expect {
         if self.stack.depth() == 1 && self.top_is_array {
-            self.settled = self.at;
+            self.settled = self.position(at);
             self.settled_elements = self.elements;
         }
-        self.at += 1;
-        self.expect = if self.stack.in_object() { Expect::Key } else { Expect::Value };
-        Ok(())
-    }
-
-    #[inline]
-    fn key(&mut self, byte: u8) -> Result<(), Stop> {
-        if byte != b'"' {
-            if byte == b'}' && self.expect == Expect::Key {
-                self.lenient_at.get_or_insert(self.at);
-            }
-            return if byte == b'}' { self.close(byte) } else { Err(Stop::Bad) };
-        }
-        let start = self.at + 1;
-        self.string()?;
-        let key = &self.bytes[start..self.at - 1];
-        if self.token()? != b':' {
-            return Err(Stop::Bad);
-        }
-        self.at += 1;
-        self.keys.insert(key);
-        self.count_field();
-        self.tokens += 1;
-        self.expect = Expect::Value;
-        Ok(())
-    }
-
-    #[inline]
-    fn count_field(&mut self) {
-        let depth = self.stack.depth();
-        // A record is the value at the top, or an item of the array at the top.
-        if let Some(fields) = self.fields.get_mut(depth - 1)
-            && (depth == 2) == self.top_is_array
-        {
-            *fields += 1;
-            self.columns = self.columns.max(*fields);
-        }
-    }
-
-    /// Past the closing quote of the string that starts here.
-    #[inline]
-    fn string(&mut self) -> Result<(), Stop> {
-        let mut at = self.at + 1;
-        loop {
-            at = special(self.bytes, at);
-            match self.bytes.get(at) {
-                Some(b'"') => {
-                    self.at = at + 1;
-                    return Ok(());
-                }
-                Some(b'\\') if self.bytes.get(at + 1) != Some(&b'\n') => at += 2,
-                Some(b'\n' | b'\\') => {
-                    self.at = at;
-                    return Err(Stop::Bad);
-                }
-                Some(_) => {
-                    self.lenient_at.get_or_insert(at);
-                    at += 1;
-                }
-                None => {
-                    self.at = self.bytes.len();
-                    self.expect = Expect::CommaOrEnd;
-                    return Err(Stop::End);
-                }
-            }
-        }
-    }
-
-    #[inline]
-    fn number(&mut self) -> Result<(), Stop> {
-        let start = self.at;
-        let mut at = start + 1;
-        while at < self.bytes.len() && matches!(self.bytes[at], b'0'..=b'9' | b'.' | b'e' | b'E' | b'+' | b'-') {
-            at += 1;
-        }
-        if at == start + 1 && self.bytes[start] == b'-' {
-            return self.literal();
-        }
-        self.end_scalar(at, false)
-    }
-
-    #[inline]
-    fn literal(&mut self) -> Result<(), Stop> {
-        const STRICT: [&[u8]; 3] = [b"null", b"true", b"false"];
-        /// Not JSON, but written by many.
-        const LENIENT: [&[u8]; 3] = [b"NaN", b"Infinity", b"-Infinity"];
-        let rest = &self.bytes[self.at..];
-        if let Some(word) = STRICT.iter().find(|word| rest.starts_with(word)) {
-            return self.end_scalar(self.at + word.len(), word[0] == b'n');
-        }
-        if let Some(word) = LENIENT.iter().find(|word| rest.starts_with(word)) {
-            self.lenient_at.get_or_insert(self.at);
-            return self.end_scalar(self.at + word.len(), false);
-        }
-        let cut = STRICT.iter().any(|word| word.starts_with(rest));
-        Err(if cut && self.stack.depth() > 0 { Stop::End } else { Stop::Bad })
-    }
-
-    /// A scalar ends where a blank or sign follows: `12ab` is none.
-    #[inline]
-    fn end_scalar(&mut self, at: usize, null: bool) -> Result<(), Stop> {
-        match self.bytes.get(at) {
-            None | Some(b' ' | b'\t' | b'\r' | b'\n' | b',' | b']' | b'}') => {
-                self.at = at;
-                self.leaf(null);
-                Ok(())
-            }
-            Some(_) => Err(Stop::Bad),
-        }
+        if self.stack.in_object() { Expect::Key } else { Expect::Value }
     }
 }

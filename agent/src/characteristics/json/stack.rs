@@ -2,8 +2,10 @@
 
 #[derive(Default)]
 pub(super) struct Stack {
-    /// 1 is an object, 0 an array; the innermost container is bit `depth - 1`.
-    bits: Vec<u64>,
+    /// 1 is an object, 0 an array; the innermost container is bit 0.
+    top: u64,
+    /// Outer levels, 64 a word.
+    outer: Vec<u64>,
     depth: usize,
 }
 
@@ -15,26 +17,50 @@ impl Stack {
 
     #[inline]
     pub(super) fn push(&mut self, object: bool) {
-        let (word, bit) = (self.depth / 64, self.depth % 64);
-        if word == self.bits.len() {
-            self.bits.push(0);
+        if self.depth.is_multiple_of(64) && self.depth > 0 {
+            self.outer.push(self.top);
         }
-        self.bits[word] = self.bits[word] & !(1 << bit) | u64::from(object) << bit;
+        self.top = self.top << 1 | u64::from(object);
         self.depth += 1;
     }
 
     #[inline]
     pub(super) fn pop(&mut self) {
         self.depth = self.depth.saturating_sub(1);
+        self.top >>= 1;
+        if self.depth.is_multiple_of(64)
+            && let Some(top) = self.outer.pop()
+        {
+            self.top = top;
+        }
     }
 
     /// Whether the innermost container is an object.
     #[inline]
     pub(super) fn in_object(&self) -> bool {
-        self.depth > 0 && self.bits[(self.depth - 1) / 64] >> ((self.depth - 1) % 64) & 1 == 1
+        self.depth > 0 && self.top & 1 == 1
     }
 
     pub(super) fn clear(&mut self) {
-        self.depth = 0;
+        *self = Self::default();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn containers_close_in_the_order_that_they_opened_in(opened in prop::collection::vec(any::<bool>(), 0..300)) {
+            let mut stack = Stack::default();
+            opened.iter().for_each(|object| stack.push(*object));
+            for (at, object) in opened.iter().enumerate().rev() {
+                prop_assert_eq!((stack.depth(), stack.in_object()), (at + 1, *object));
+                stack.pop();
+            }
+            prop_assert_eq!((stack.depth(), stack.in_object()), (0, false));
+        }
     }
 }

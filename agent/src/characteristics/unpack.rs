@@ -1,0 +1,168 @@
+//! Unpacking: compressed batches, told by their magic and unpacked as they pass into a content of their own.
+//!
+//! ```text
+//! chunk ─► decoder ─► sink, up to the limit ─► content
+//! ```
+//!
+//! What is unpacked is bounded twice: by the inspection's budget, and by [`FLOOR`] and [`RATIO`] times what came in, so
+//! that a bomb costs what an honest batch of its size does. Decoders keep a window of at most [`MOST_WINDOW`].
+
+mod bzip2;
+mod gather;
+mod gzip;
+mod lz4;
+mod snappy;
+mod xz;
+mod zstd;
+
+use forebay_shared::Compression;
+
+use super::Hint;
+use super::content::{Content, Found};
+
+pub(super) use self::snappy::unpack_raw as raw_snappy;
+
+/// Bytes that tell a compression.
+pub(super) const MAGIC: usize = 16;
+/// Bytes that any batch may unpack to.
+const FLOOR: u64 = 4 << 20;
+/// Bytes more that each byte may unpack to. Logs reach 30; a bomb of zeros 1,000 and more.
+const RATIO: u64 = 32;
+/// The largest window that a decoder may keep: that of `xz -6` and `zstd -19`.
+const MOST_WINDOW: u64 = 8 << 20;
+/// Bytes unpacked at a time.
+const OUT: usize = 64 << 10;
+
+/// Why unpacking stopped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stop {
+    /// The limit is reached.
+    Full,
+    /// The compressed data is wrong, in words.
+    Bad(&'static str),
+}
+
+/// One compression, fed chunk by chunk.
+trait Decoder: Send {
+    /// Unpacks what can be unpacked so far.
+    fn push(&mut self, bytes: &[u8], sink: &mut Sink) -> Result<(), Stop>;
+
+    /// Nothing follows: whether the stream is whole.
+    fn finish(&mut self, sink: &mut Sink) -> Result<(), Stop>;
+}
+
+/// Where unpacked bytes go.
+struct Sink {
+    content: Content,
+    /// Compressed bytes that came in.
+    taken: u64,
+    budget: u64,
+}
+
+impl Sink {
+    fn limit(&self) -> u64 {
+        self.budget.min(FLOOR + RATIO * self.taken)
+    }
+
+    fn give(&mut self, bytes: &[u8]) -> Result<(), Stop> {
+        let left = self.limit().saturating_sub(self.content.seen());
+        let fits = &bytes[..bytes.len().min(usize::try_from(left).unwrap_or(usize::MAX))];
+        if !fits.is_empty() {
+            self.content.push(fits);
+        }
+        if fits.len() < bytes.len() { Err(Stop::Full) } else { Ok(()) }
+    }
+
+    /// Counts compressed bytes as taken.
+    fn take(&mut self, bytes: usize) {
+        self.taken += bytes as u64;
+    }
+}
+
+/// A compressed batch on its way.
+pub(super) struct Unpacking {
+    compression: Compression,
+    decoder: Box<dyn Decoder>,
+    sink: Sink,
+    stopped: Option<Stop>,
+    /// The budget ended before the batch.
+    cut: bool,
+}
+
+/// What was in it.
+pub(super) struct Unpacked {
+    pub(super) found: Found,
+    /// Unpacked bytes; an estimate if not all was unpacked.
+    pub(super) bytes: u64,
+    pub(super) estimated: bool,
+    pub(super) problem: Option<String>,
+}
+
+impl Unpacking {
+    /// The unpacking of a batch that starts so, if it is compressed.
+    pub(super) fn begin(first: &[u8], hint: Hint, budget: u64) -> Option<Self> {
+        let (compression, decoder): (_, Box<dyn Decoder>) = match first {
+            [0x1f, 0x8b, 8, ..] => (Compression::Gzip, Box::new(gzip::Gzip::new())),
+            [b'B', b'Z', b'h', b'1'..=b'9', rest @ ..] if bzip2::is_block(rest) => {
+                (Compression::Bzip2, Box::new(bzip2::Bzip2::new()))
+            }
+            [0xfd, b'7', b'z', b'X', b'Z', 0, ..] => (Compression::Xz, Box::new(xz::Xz::new())),
+            [0x28, 0xb5, 0x2f, 0xfd, ..] => (Compression::Zstd, Box::new(zstd::Zstd::new())),
+            [0x04, 0x22, 0x4d, 0x18, ..] => (Compression::Lz4, Box::new(lz4::Lz4::new())),
+            _ if first.starts_with(snappy::FRAMED) => (Compression::Snappy, Box::new(snappy::Framed::new())),
+            _ if first.starts_with(snappy::BLOCKS) => (Compression::Snappy, Box::new(snappy::Blocks::new())),
+            _ => return None,
+        };
+        let sink = Sink { content: Content::unpacked(hint), taken: 0, budget };
+        Some(Self { compression, decoder, sink, stopped: None, cut: false })
+    }
+
+    pub(super) fn compression(&self) -> Compression {
+        self.compression
+    }
+
+    pub(super) fn push(&mut self, bytes: &[u8]) {
+        if self.stopped.is_none() {
+            self.stopped = self.decoder.push(bytes, &mut self.sink).err();
+        }
+    }
+
+    /// Whether what follows is of use.
+    pub(super) fn wants_all(&self) -> bool {
+        self.stopped.is_none() && !self.cut
+    }
+
+    /// The rest of the batch is not looked at.
+    pub(super) fn pass(&mut self) {
+        self.cut = true;
+    }
+
+    /// What was in the `total` bytes.
+    pub(super) fn finish(mut self, total: u64) -> Unpacked {
+        if self.stopped.is_none() {
+            // What a decoder holds back is content even where the rest is missing.
+            let ended = self.decoder.finish(&mut self.sink).err();
+            self.stopped = ended.filter(|ended| !self.cut || *ended == Stop::Full);
+        }
+        let (seen, taken) = (self.sink.content.seen(), self.sink.taken.clamp(1, total.max(1)));
+        let estimated = self.cut || self.stopped == Some(Stop::Full);
+        let bytes = if estimated {
+            let bytes = u128::from(seen) * u128::from(total) / u128::from(taken);
+            u64::try_from(bytes).unwrap_or(u64::MAX).clamp(seen + 1, u64::MAX >> 8)
+        } else {
+            seen
+        };
+        let name = self.compression;
+        let problem = match self.stopped {
+            Some(Stop::Bad(what)) => Some(format!("{name}: {what}")),
+            Some(Stop::Full) if seen < self.sink.budget && seen >= self.sink.limit() => {
+                Some(format!("{name}: unpacks to more than {RATIO} times its size; looked at the first {seen} bytes"))
+            }
+            _ => None,
+        };
+        Unpacked { found: self.sink.content.finish(bytes), bytes, estimated, problem }
+    }
+}
+
+#[cfg(test)]
+mod tests;

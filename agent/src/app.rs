@@ -1,7 +1,7 @@
 //! The agent, wired: the one place that spawns.
 //!
 //! ```text
-//! sampler ──► buffer ◄── tap ◄── server
+//! sampler ──► buffer ◄── tap ◄── server, inline taps (a thread of their own)
 //!                └──► shipper
 //! ```
 
@@ -22,13 +22,13 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
-use crate::args::{Args, Config};
+use crate::args::{Args, Config, TapKind};
 use crate::buffer::Buffer;
 use crate::metrics::Metrics;
 use crate::sampler::{self, Sampler, Sink};
 use crate::server::{self, Facts};
 use crate::shipper::{self, Shipper, Token};
-use crate::tap::Tap;
+use crate::tap::{Inline, Tap};
 use crate::telemetry;
 
 /// Threads for the inspection of large batches and for looking up names.
@@ -76,6 +76,7 @@ struct App {
     shipper: Shipper,
     sink: Sink,
     facts: Facts,
+    inline: Option<Inline>,
 }
 
 impl App {
@@ -83,11 +84,13 @@ impl App {
         let (registry, metrics) = Metrics::new();
         let health = Health::new(&["sampler", "shipper"], Timestamp::now());
         let buffer = Buffer::new(config.buffer, metrics.clone());
-        let tap = config.push.then(|| Tap::new(buffer.clone(), metrics.clone()));
+        let tap = (!config.taps.is_empty()).then(|| Tap::new(buffer.clone(), metrics.clone()));
+        let inline = tap.as_ref().map(|tap| Inline::bind(&config.taps, tap, &health, &metrics)).transpose()?.flatten();
         let token = config.token_file.clone().map(Token::new);
         let url = config.observations.clone();
         let shipper = Shipper::new(buffer.clone(), url, token, health.clone(), metrics.clone())?;
         let sampler = Sampler::new(config.sampling.clone(), config.cgroup_root.clone());
+        let push = config.taps.contains(&TapKind::Push);
         let listener = TcpListener::bind(config.listen).await;
         let listener = listener.with_context(|| format!("cannot listen on {}: is it taken?", config.listen))?;
         Ok(Self {
@@ -95,13 +98,14 @@ impl App {
             sampler,
             shipper,
             sink: Sink { buffer: buffer.clone(), tap: tap.clone(), health: health.clone(), metrics: metrics.clone() },
-            facts: Facts { health, registry: Arc::new(registry), metrics, buffer, tap },
+            facts: Facts { health, registry: Arc::new(registry), metrics, buffer, tap, push },
+            inline,
             config,
         })
     }
 
     async fn run(self, shutdown: impl Future<Output = ()>) -> anyhow::Result<()> {
-        let Self { config, listener, sampler, shipper, sink, facts } = self;
+        let Self { config, listener, sampler, shipper, sink, facts, inline } = self;
         let (stop, drain) = (CancellationToken::new(), CancellationToken::new());
         let address = listener.local_addr().context("cannot tell the address that was bound")?;
         let service = server::routes(facts).into_make_service_with_connect_info::<SocketAddr>();
@@ -112,6 +116,7 @@ impl App {
         parts.spawn(async { ("server", serve.await) });
         let sample = sampler::run(sampler, config.interval, sink, stop.clone());
         parts.spawn(async { (sample.await, ("sampler", "it ended".to_owned())).1 });
+        let mut taps = inline.map(|inline| inline.start(stop.clone())).transpose()?;
         let mut ship = tokio::spawn(shipper::run(shipper, config.flush, drain.clone()));
         announce(address, config.address_file.as_deref())?;
 
@@ -121,6 +126,7 @@ impl App {
                 let (part, why) = ended.context("a part of the agent panicked")?;
                 bail!("the {part} stopped by itself: {why}");
             }
+            () = ended(&mut taps) => bail!("the inline taps stopped by themselves"),
             ended = &mut ship => {
                 ended.context("the shipper panicked")?;
                 bail!("the shipper stopped by itself");
@@ -130,8 +136,20 @@ impl App {
         stop.cancel();
         // Requests that take longer are cut: their batches were not acknowledged.
         let _ = timeout(GRACE, async { while parts.join_next().await.is_some() {} }).await;
+        // These end by themselves: what passes through them is the component's own.
+        if taps.is_some() {
+            ended(&mut taps).await;
+        }
         drain.cancel();
         ship.await.context("the shipper panicked")
+    }
+}
+
+/// Returns when a thread has ended; never if there is none.
+async fn ended(thread: &mut Option<oneshot::Receiver<()>>) {
+    match thread {
+        Some(thread) => drop(thread.await),
+        None => std::future::pending().await,
     }
 }
 

@@ -1,6 +1,8 @@
 //! The flags, each also a variable `FOREBAY_…`, and the configuration that they make. All of it is checked before any
 //! port is bound.
 
+mod tap;
+
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -10,6 +12,8 @@ use anyhow::{Context as _, ensure};
 use clap::{Parser, ValueEnum};
 use forebay_shared::Bytes;
 use reqwest::Url;
+
+pub use self::tap::{Route, TapKind};
 
 const SHORTEST_INTERVAL: Duration = Duration::from_millis(20);
 const LONGEST_INTERVAL: Duration = Duration::from_secs(3600);
@@ -44,8 +48,8 @@ pub struct Args {
     #[arg(long, env = "FOREBAY_CGROUP_ROOT", value_name = "PATH", default_value = "/sys/fs/cgroup")]
     pub cgroup_root: PathBuf,
 
-    /// How batches are seen; may be given more than once.
-    #[arg(long, env = "FOREBAY_TAP", value_delimiter = ',')]
+    /// How batches are seen: push, dir=PATH, http=LISTEN->TARGET, tcp=LISTEN->TARGET; any number, apart or with commas.
+    #[arg(long, env = "FOREBAY_TAP", value_name = "TAP", value_delimiter = ',')]
     pub tap: Vec<TapKind>,
 
     /// Time between samples.
@@ -90,13 +94,6 @@ impl FromStr for Sampling {
     }
 }
 
-/// How batches are seen.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum TapKind {
-    /// The component pushes them, or their vectors, over loopback.
-    Push,
-}
-
 /// How log lines look.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum LogFormat {
@@ -130,7 +127,7 @@ pub(crate) struct Config {
     pub(crate) token_file: Option<PathBuf>,
     pub(crate) sampling: Sampling,
     pub(crate) cgroup_root: PathBuf,
-    pub(crate) push: bool,
+    pub(crate) taps: Vec<TapKind>,
     pub(crate) interval: Duration,
     pub(crate) flush: Duration,
     pub(crate) buffer: Bytes,
@@ -143,6 +140,7 @@ impl TryFrom<Args> for Config {
         let aggregator =
             args.aggregator.context("--aggregator is missing: expected a URL such as http://forebay:9400")?;
         let sampling = args.sampling.context("--sampling is missing: expected cgroup=PATH or pids=FILE")?;
+        tap::check(&args.tap, args.listen)?;
         Ok(Self {
             listen: args.listen,
             address_file: args.address_file,
@@ -150,7 +148,7 @@ impl TryFrom<Args> for Config {
             token_file: args.token_file,
             sampling,
             cgroup_root: args.cgroup_root,
-            push: args.tap.contains(&TapKind::Push),
+            taps: args.tap,
             interval: args.interval,
             flush: args.flush,
             buffer: args.buffer,
@@ -184,7 +182,7 @@ mod tests {
         assert_eq!(config.observations.as_str(), "http://forebay:9400/api/v1/observations");
         assert_eq!(config.sampling, Sampling::Cgroup("/forebay/ingest".into()));
         assert_eq!((config.interval, config.flush), (Duration::from_secs(1), Duration::from_secs(5)));
-        assert_eq!((config.buffer, config.push), (Bytes(4 << 20), false));
+        assert_eq!((config.buffer, config.taps.len()), (Bytes(4 << 20), 0));
         assert_eq!(config.listen.port(), 9410);
     }
 
@@ -197,11 +195,18 @@ mod tests {
             ("--flush", "2h", "20ms to 1h"),
             ("--buffer", "1Ki", "64Ki to 1Gi"),
             ("--tap", "pull", "push"),
+            ("--tap", "http=9000", "http=9000->8080"),
             ("--listen", "nowhere", "socket address"),
         ] {
             let error = parse(&[flag, value]).unwrap_err();
             assert!(error.contains(flag) && error.contains(value) && error.contains(right), "{error}");
         }
+    }
+
+    #[test]
+    fn several_taps_are_told_one_by_one_or_with_commas_between() {
+        let args = parse(&["--tap", "push,http=9000->8080", "--tap", "tcp=9001->8081"]).unwrap();
+        assert_eq!(args.tap, ["push", "http=9000->8080", "tcp=9001->8081"].map(|tap| tap.parse().unwrap()));
     }
 
     #[test]

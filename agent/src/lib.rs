@@ -22,6 +22,6 @@ mod tap;
 mod telemetry;
 
 pub use app::{main, run, stdin_closes};
-pub use args::{Args, LogFormat, Sampling, TapKind};
+pub use args::{Args, LogFormat, Route, Sampling, TapKind};
 pub use characteristics::{DEFAULT_BUDGET, characterise};
 pub use inspect::inspect;

@@ -1,0 +1,148 @@
+//! Inspection beside the data path: one thread looks at what the inline taps hand it, and nothing waits for it.
+//!
+//! ```text
+//! chunk ─► room? ─► queue ─► thread: Inspector, one a batch ─► Finding ─► arrival
+//!             └─ no: less of the batch is looked at, or nothing; counted
+//! ```
+//!
+//! Memory is bounded by the room for bytes and the queue's length. The busier it gets, the less of each batch is
+//! looked at, so that as many as possible are looked at at all.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::{Arc, PoisonError};
+
+use axum::body::Bytes;
+use forebay_shared::{DataCharacteristics, DataType};
+
+use super::passing::Record;
+use crate::characteristics::{DEFAULT_BUDGET, Finding, examine, volume_only};
+use crate::metrics::Metrics;
+
+/// Bytes that wait to be looked at, over all batches. At 1 GB/s it is 4 ms of them.
+const ROOM: usize = 4 << 20;
+/// With half the room taken, only so much of a batch is looked at: enough for its type, and to estimate the rest.
+const GLANCE: usize = 16 << 10;
+/// Shorter chunks are copied: they may be a small part of a large read that they would keep in memory.
+const COPIED: usize = 4 << 10;
+/// Batches that wait to be looked at: 1,024 of 4 KiB fill the room. Each takes about 300 bytes beside its chunks.
+const QUEUE: usize = 1024;
+
+/// The seam to `characteristics`: a batch, chunk by chunk.
+#[derive(Default)]
+pub(super) struct Inspector {
+    kept: Vec<Kept>,
+}
+
+impl Inspector {
+    fn push(&mut self, chunk: Kept) {
+        self.kept.push(chunk);
+    }
+
+    /// `total` counts what was not pushed, too.
+    fn finish(self, total: u64, content_type: Option<&str>) -> Finding {
+        match &self.kept[..] {
+            [whole] => examine(&whole.bytes, total, content_type),
+            chunks => {
+                let mut bytes = Vec::with_capacity(chunks.iter().map(|chunk| chunk.bytes.len()).sum());
+                chunks.iter().for_each(|chunk| bytes.extend_from_slice(&chunk.bytes));
+                examine(&bytes, total, content_type)
+            }
+        }
+    }
+}
+
+/// Bytes to be looked at, and the room that they take until then.
+pub(super) struct Kept {
+    bytes: Bytes,
+    taken: usize,
+    room: Arc<AtomicUsize>,
+}
+
+impl Drop for Kept {
+    fn drop(&mut self) {
+        self.room.fetch_sub(self.taken, Ordering::Relaxed);
+    }
+}
+
+/// The next chunks of a batch; with its total length, its last.
+pub(super) struct Job {
+    pub(super) record: Arc<Record>,
+    pub(super) chunks: Vec<Kept>,
+    pub(super) end: Option<u64>,
+}
+
+/// The way to the thread; a clone is the same one.
+#[derive(Clone)]
+pub(super) struct Inspectors {
+    queue: SyncSender<Job>,
+    room: Arc<AtomicUsize>,
+    metrics: Metrics,
+}
+
+impl Inspectors {
+    /// Starts the thread. It ends when the last way to it is dropped.
+    pub(super) fn start(metrics: Metrics) -> std::io::Result<Self> {
+        Self::start_with(metrics, Inspector::finish)
+    }
+
+    fn start_with(metrics: Metrics, finish: Finish) -> std::io::Result<Self> {
+        let (queue, jobs) = sync_channel(QUEUE);
+        let counted = metrics.clone();
+        std::thread::Builder::new().name("inspection".into()).spawn(move || work(&jobs, finish, &counted))?;
+        Ok(Self { queue, room: Arc::default(), metrics })
+    }
+
+    /// How much of a batch that begins now may be looked at.
+    pub(super) fn budget(&self) -> usize {
+        if self.room.load(Ordering::Relaxed) < ROOM / 2 {
+            return DEFAULT_BUDGET;
+        }
+        self.metrics.tap_glanced_batches.inc();
+        GLANCE
+    }
+
+    /// The first `take` bytes of a chunk, if there is room for them.
+    pub(super) fn keep(&self, chunk: &Bytes, take: usize) -> Option<Kept> {
+        let before = self.room.fetch_add(take, Ordering::Relaxed);
+        // From here on, dropping it gives the room back.
+        let mut kept = Kept { bytes: Bytes::new(), taken: take, room: Arc::clone(&self.room) };
+        if before + take > ROOM {
+            return None;
+        }
+        let part = chunk.get(..take)?;
+        // A part of a chunk is copied too: it would keep the whole in memory.
+        let copied = take <= COPIED || take < chunk.len();
+        kept.bytes = if copied { Bytes::copy_from_slice(part) } else { chunk.clone() };
+        Some(kept)
+    }
+
+    pub(super) fn submit(&self, job: Job) -> Result<(), ()> {
+        self.queue.try_send(job).map_err(drop)
+    }
+}
+
+type Finish = fn(Inspector, u64, Option<&str>) -> Finding;
+
+fn work(jobs: &Receiver<Job>, finish: Finish, metrics: &Metrics) {
+    while let Ok(Job { record, chunks, end }) = jobs.recv() {
+        let mut inspector = record.inspector.lock().unwrap_or_else(PoisonError::into_inner);
+        chunks.into_iter().for_each(|chunk| inspector.push(chunk));
+        let Some(total) = end else { continue };
+        let inspector = std::mem::take(&mut *inspector);
+        let content_type = record.content_type();
+        let fenced = || finish(inspector, total, content_type).characteristics;
+        let characteristics = catch_unwind(AssertUnwindSafe(fenced)).unwrap_or_else(|_| {
+            metrics.tap_inspection_panics.inc();
+            tracing::error!(bytes = total, "inspection of a batch panicked; the batch is recorded by its volume");
+            volume_only(total, content_type)
+        });
+        record.tell(characteristics);
+    }
+}
+
+/// The vector of bytes that nobody was to look into.
+pub(super) fn unseen(total: u64) -> DataCharacteristics {
+    DataCharacteristics { data_type: DataType::Binary, ..volume_only(total, None) }
+}

@@ -68,7 +68,7 @@ impl Metrics {
             tap_glanced_batches: add(
                 registry,
                 "tap_glanced_batches",
-                "Batches of which only the first 16 KiB were looked at, since inspection was busy",
+                "Batches of which only the first 4 or 16 KiB were looked at, since inspection was busy",
             ),
             tap_connections: add(registry, "tap_connections", "Connections through the inline taps"),
             tap_refused_connections: add(
@@ -76,7 +76,11 @@ impl Metrics {
                 "tap_refused_connections",
                 "Connections to the inline taps that were refused, since there were too many",
             ),
-            tap_target_errors: add(registry, "tap_target_errors", "Failures to reach an inline tap's target, by reason"),
+            tap_target_errors: add(
+                registry,
+                "tap_target_errors",
+                "Failures to reach an inline tap's target, by reason",
+            ),
             tap_retries: add(registry, "tap_retries", "Requests sent again, since a kept connection had been closed"),
             tap_evicted_batches: add(registry, "tap_evicted_batches", "Open batches given up for newer ones"),
             tap_refused_batches: add(registry, "tap_refused_batches", "Batches cut short, too slow or too long"),

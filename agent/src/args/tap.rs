@@ -103,7 +103,9 @@ fn loopback(text: &str) -> anyhow::Result<Vec<SocketAddr>> {
 fn overlap(bound: SocketAddr, other: SocketAddr) -> bool {
     // Bound with both families: `[::]` stands for all addresses.
     let all = |ip: IpAddr| ip.is_unspecified();
-    bound.port() != 0 && bound.port() == other.port() && (bound.ip() == other.ip() || all(bound.ip()) || all(other.ip()))
+    bound.port() != 0
+        && bound.port() == other.port()
+        && (bound.ip() == other.ip() || all(bound.ip()) || all(other.ip()))
 }
 
 /// Checks that no two of the taps, nor a tap and the agent's own address, want the same port.

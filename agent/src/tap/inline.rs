@@ -32,7 +32,7 @@ use crate::metrics::Metrics;
 
 /// Connections at once, over all inline taps. An idle one takes about 20 KiB, a busy one at most two buffers of 128 KiB
 /// each way, so 1,024 idle ones are 20 MiB.
-const MOST_CONNECTIONS: usize = 1024;
+pub(super) const MOST_CONNECTIONS: usize = 1024;
 /// Connections that wait to be accepted.
 const WAITING: i32 = 1024;
 /// A pod has 30 s to end, of which the shipper needs the last.
@@ -58,7 +58,12 @@ enum Served {
 
 impl Inline {
     /// Binds the ports; nothing if none of `taps` is inline.
-    pub(crate) fn bind(taps: &[TapKind], tap: &Tap, health: &Health, metrics: &Metrics) -> anyhow::Result<Option<Self>> {
+    pub(crate) fn bind(
+        taps: &[TapKind],
+        tap: &Tap,
+        health: &Health,
+        metrics: &Metrics,
+    ) -> anyhow::Result<Option<Self>> {
         if !taps.iter().any(|tap| matches!(tap, TapKind::Http(_) | TapKind::Tcp(_))) {
             return Ok(None);
         }
@@ -218,7 +223,8 @@ impl Served {
 
     /// Says so where there are words for it.
     fn refuse(&self, client: &TcpStream) {
-        const BUSY: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 1\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
+        const BUSY: &[u8] =
+            b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 1\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
         if let Self::Http(_) = self {
             // A new socket takes these few bytes, or its client does without.
             let _ = client.try_write(BUSY);

@@ -22,8 +22,9 @@ use crate::metrics::Metrics;
 
 /// Bytes that wait to be looked at, over all batches. At 1 GB/s it is 4 ms of them.
 const ROOM: usize = 4 << 20;
-/// With half the room taken, only so much of a batch is looked at: enough for its type, and to estimate the rest.
-const GLANCE: usize = 16 << 10;
+/// With half the room taken, or three quarters, only so much of a batch is looked at: enough for its type, and to
+/// estimate the rest. The last quarter is room for 256 such looks.
+const GLANCES: [(usize, usize); 2] = [(ROOM / 4 * 3, 4 << 10), (ROOM / 2, 16 << 10)];
 /// Shorter chunks are copied: they may be a small part of a large read that they would keep in memory.
 const COPIED: usize = 4 << 10;
 /// Batches that wait to be looked at: 1,024 of 4 KiB fill the room. Each takes about 300 bytes beside its chunks.
@@ -96,11 +97,10 @@ impl Inspectors {
 
     /// How much of a batch that begins now may be looked at.
     pub(super) fn budget(&self) -> usize {
-        if self.room.load(Ordering::Relaxed) < ROOM / 2 {
-            return DEFAULT_BUDGET;
-        }
+        let taken = self.room.load(Ordering::Relaxed);
+        let Some((_, glance)) = GLANCES.iter().find(|(from, _)| taken >= *from) else { return DEFAULT_BUDGET };
         self.metrics.tap_glanced_batches.inc();
-        GLANCE
+        *glance
     }
 
     /// The first `take` bytes of a chunk, if there is room for them.

@@ -92,15 +92,15 @@ fn paced(address: &str, body: &[u8], rate: f64, connections: u32, seconds: f64) 
     let request = [head.as_bytes(), body].concat();
     let every = Duration::from_secs_f64(f64::from(connections) / rate);
     let began = Instant::now();
-    let mut latencies: Vec<Duration> = std::thread::scope(|scope| {
+    let sent: anyhow::Result<Vec<Vec<Duration>>> = std::thread::scope(|scope| {
         let post = |n| {
             let first = began + every.mul_f64(f64::from(n) / f64::from(connections));
             post(address, &request, first, every, began + Duration::from_secs_f64(seconds))
         };
         let threads: Vec<_> = (0..connections).map(|n| scope.spawn(move || post(n))).collect();
         threads.into_iter().map(|thread| thread.join().unwrap_or_else(|_| bail!("a sender panicked"))).collect()
-    })
-    .map(|all: Vec<Vec<_>>| all.concat())?;
+    });
+    let mut latencies = sent?.concat();
     latencies.sort_unstable();
     let at = |quantile: f64| latencies[((latencies.len() - 1) as f64 * quantile) as usize].as_secs_f64() * 1e3;
     ensure!(!latencies.is_empty(), "nothing was sent: expected more seconds or a higher rate");

@@ -180,7 +180,6 @@ impl Messages {
             Piece::End => *current = None,
         });
     }
-
 }
 
 impl Drop for Messages {

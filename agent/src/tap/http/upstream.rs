@@ -105,11 +105,7 @@ impl Http {
         }
     }
 
-    pub(super) async fn forward_http2(
-        &self,
-        mut request: Request<Incoming>,
-        shared: &Shared,
-    ) -> Response<Reply> {
+    pub(super) async fn forward_http2(&self, mut request: Request<Incoming>, shared: &Shared) -> Response<Reply> {
         strip(request.headers_mut(), false);
         let uri = with_authority(request.uri(), request.headers(), &self.target);
         if let Some(authority) = uri.authority() {

@@ -44,8 +44,7 @@ use super::passing::Observer;
 use super::target::Target;
 use super::tcp;
 
-/// The most that is read at once, and a request's or response's head at most. A read takes as much memory as the last
-/// ones needed: 8 KiB at first.
+/// The head of a request or response at most, and what waits to be written to one side: see [`socket`] for reads.
 const MOST_BUFFERED: usize = 128 << 10;
 /// Fields of a head at most.
 const MOST_FIELDS: usize = 256;
@@ -87,14 +86,15 @@ impl Http {
     pub(super) async fn serve(self: Arc<Self>, client: TcpStream, stop: CancellationToken) {
         // A client that is gone is found out below.
         let _ = client.set_nodelay(true);
+        let clock = Clock::default();
         let speaks = tokio::select! {
-            speaks = speaks(&client) => speaks.unwrap_or(Speaks::Nothing),
+            speaks = speaks(&client, &clock) => speaks.unwrap_or(Speaks::Nothing),
             () = stop.cancelled() => return,
         };
         match speaks {
             Speaks::Nothing => {}
-            Speaks::Http1 => self.serve_http1(client, stop).await,
-            Speaks::Http2 => self.serve_http2(client, stop).await,
+            Speaks::Http1 => self.serve_http1(client, clock, stop).await,
+            Speaks::Http2 => self.serve_http2(client, clock, stop).await,
             Speaks::Tls => {
                 self.tls_told.call_once(|| {
                     tracing::warn!(tap = self.name, "TLS cannot be looked into: it is passed through as by a tcp tap");
@@ -104,9 +104,9 @@ impl Http {
         }
     }
 
-    async fn serve_http1(self: Arc<Self>, client: TcpStream, stop: CancellationToken) {
-        let (clock, switch) = (Clock::default(), Arc::new(Switch::default()));
-        let socket = Socket::new(client, clock.clone());
+    async fn serve_http1(self: Arc<Self>, client: TcpStream, clock: Clock, stop: CancellationToken) {
+        let switch = Arc::new(Switch::default());
+        let socket = TokioIo::new(Socket::new(client, clock.clone()));
         let service = service_fn(|request| {
             let (tap, clock, switch) = (Arc::clone(&self), clock.clone(), Arc::clone(&switch));
             async move { Ok::<_, Infallible>(tap.exchange_http1(request, clock, &switch).await) }
@@ -131,7 +131,7 @@ impl Http {
         }
     }
 
-    async fn serve_http2(self: Arc<Self>, client: TcpStream, stop: CancellationToken) {
+    async fn serve_http2(self: Arc<Self>, client: TcpStream, clock: Clock, stop: CancellationToken) {
         let shared = Arc::new(Shared::default());
         let service = service_fn(move |request| {
             let (tap, shared) = (Arc::clone(&self), Arc::clone(&shared));
@@ -144,7 +144,8 @@ impl Http {
             .max_concurrent_streams(MOST_STREAMS)
             .max_header_list_size(MOST_BUFFERED as u32)
             .auto_date_header(false);
-        let mut connection = std::pin::pin!(builder.serve_connection(TokioIo::new(client), service));
+        let mut connection =
+            std::pin::pin!(builder.serve_connection(TokioIo::new(Socket::new(client, clock)), service));
         tokio::select! {
             _ = connection.as_mut() => {}
             () = stop.cancelled() => {
@@ -180,10 +181,11 @@ impl Http {
 }
 
 /// Looks at a connection's first bytes without taking them.
-async fn speaks(client: &TcpStream) -> std::io::Result<Speaks> {
+async fn speaks(client: &TcpStream, clock: &Clock) -> std::io::Result<Speaks> {
     let mut first = [0; 3];
     for _ in 0..PEEKS {
         let n = client.peek(&mut first).await?;
+        clock.came();
         match &first[..n] {
             [] => return Ok(Speaks::Nothing),
             // A handshake record; no method begins with it.

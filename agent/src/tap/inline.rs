@@ -30,9 +30,10 @@ use super::tcp;
 use crate::args::{Route, TapKind};
 use crate::metrics::Metrics;
 
-/// Connections at once, over all inline taps. An idle one takes about 20 KiB, a busy one at most two buffers of 128 KiB
-/// each way, so 1,024 idle ones are 20 MiB.
-pub(super) const MOST_CONNECTIONS: usize = 1024;
+/// Connections at once, over all inline taps: with one to the target for each, about what the usual limit of 1,024 file
+/// descriptors allows. An idle one takes about 20 KiB, so all take 10 MiB; one whose target reads nothing holds at most
+/// 128 KiB to be written and two reads of 64 KiB.
+pub(super) const MOST_CONNECTIONS: usize = 500;
 /// Connections that wait to be accepted.
 const WAITING: i32 = 1024;
 /// A pod has 30 s to end, of which the shipper needs the last.
@@ -68,6 +69,10 @@ impl Inline {
             return Ok(None);
         }
         let inspectors = Inspectors::start(metrics.clone()).context("cannot start the inspection's thread")?;
+        if !taps.contains(&TapKind::Push) {
+            // Starts and ends are known here; who pushes may never tell of them.
+            tap.ledger().follow();
+        }
         let observer = Observer { tap: tap.clone(), inspectors };
         let mut bound = Vec::new();
         for kind in taps {

@@ -13,7 +13,6 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, PoisonError};
 
-use axum::body::Bytes;
 use forebay_shared::{DataCharacteristics, DataType};
 
 use super::passing::Record;
@@ -25,52 +24,65 @@ const ROOM: usize = 4 << 20;
 /// With half the room taken, or three quarters, only so much of a batch is looked at: enough for its type, and to
 /// estimate the rest. The last quarter is room for 256 such looks.
 const GLANCES: [(usize, usize); 2] = [(ROOM / 4 * 3, 4 << 10), (ROOM / 2, 16 << 10)];
-/// Shorter chunks are copied: they may be a small part of a large read that they would keep in memory.
-const COPIED: usize = 4 << 10;
 /// Batches that wait to be looked at: 1,024 of 4 KiB fill the room. Each takes about 300 bytes beside its chunks.
 const QUEUE: usize = 1024;
 
-/// The seam to `characteristics`: a batch, chunk by chunk.
+/// The seam to `characteristics`: a batch, part by part.
 #[derive(Default)]
 pub(super) struct Inspector {
     kept: Vec<Kept>,
 }
 
 impl Inspector {
-    fn push(&mut self, chunk: Kept) {
-        self.kept.push(chunk);
+    fn push(&mut self, part: Kept) {
+        self.kept.push(part);
     }
 
     /// `total` counts what was not pushed, too.
     fn finish(self, total: u64, content_type: Option<&str>) -> Finding {
         match &self.kept[..] {
             [whole] => examine(&whole.bytes, total, content_type),
-            chunks => {
-                let mut bytes = Vec::with_capacity(chunks.iter().map(|chunk| chunk.bytes.len()).sum());
-                chunks.iter().for_each(|chunk| bytes.extend_from_slice(&chunk.bytes));
-                examine(&bytes, total, content_type)
+            parts => {
+                examine(&parts.iter().map(|part| &part.bytes[..]).collect::<Vec<_>>().concat(), total, content_type)
             }
         }
     }
 }
 
-/// Bytes to be looked at, and the room that they take until then.
+/// A part of a batch to be looked at, and the room that it takes until then. It is a copy: a reference to what was read
+/// would keep the whole read buffer, for longer than the data path needs it. Copying costs a tenth of looking.
 pub(super) struct Kept {
-    bytes: Bytes,
-    taken: usize,
+    bytes: Vec<u8>,
     room: Arc<AtomicUsize>,
+}
+
+impl Kept {
+    pub(super) fn len(&self) -> usize {
+        self.bytes.len()
+    }
+
+    /// Appends bytes; false, and nothing is done, if there is no room for them.
+    pub(super) fn extend(&mut self, bytes: &[u8]) -> bool {
+        let before = self.room.fetch_add(bytes.len(), Ordering::Relaxed);
+        if before + bytes.len() > ROOM {
+            self.room.fetch_sub(bytes.len(), Ordering::Relaxed);
+            return false;
+        }
+        self.bytes.extend_from_slice(bytes);
+        true
+    }
 }
 
 impl Drop for Kept {
     fn drop(&mut self) {
-        self.room.fetch_sub(self.taken, Ordering::Relaxed);
+        self.room.fetch_sub(self.bytes.len(), Ordering::Relaxed);
     }
 }
 
-/// The next chunks of a batch; with its total length, its last.
+/// The next part of a batch; with its total length, its last.
 pub(super) struct Job {
     pub(super) record: Arc<Record>,
-    pub(super) chunks: Vec<Kept>,
+    pub(super) part: Option<Kept>,
     pub(super) end: Option<u64>,
 }
 
@@ -103,19 +115,9 @@ impl Inspectors {
         *glance
     }
 
-    /// The first `take` bytes of a chunk, if there is room for them.
-    pub(super) fn keep(&self, chunk: &Bytes, take: usize) -> Option<Kept> {
-        let before = self.room.fetch_add(take, Ordering::Relaxed);
-        // From here on, dropping it gives the room back.
-        let mut kept = Kept { bytes: Bytes::new(), taken: take, room: Arc::clone(&self.room) };
-        if before + take > ROOM {
-            return None;
-        }
-        let part = chunk.get(..take)?;
-        // A part of a chunk is copied too: it would keep the whole in memory.
-        let copied = take <= COPIED || take < chunk.len();
-        kept.bytes = if copied { Bytes::copy_from_slice(part) } else { chunk.clone() };
-        Some(kept)
+    /// A part of a batch, with nothing in it yet, for about so many bytes.
+    pub(super) fn part(&self, bytes: usize) -> Kept {
+        Kept { bytes: Vec::with_capacity(bytes), room: Arc::clone(&self.room) }
     }
 
     pub(super) fn submit(&self, job: Job) -> Result<(), ()> {
@@ -126,9 +128,9 @@ impl Inspectors {
 type Finish = fn(Inspector, u64, Option<&str>) -> Finding;
 
 fn work(jobs: &Receiver<Job>, finish: Finish, metrics: &Metrics) {
-    while let Ok(Job { record, chunks, end }) = jobs.recv() {
+    while let Ok(Job { record, part, end }) = jobs.recv() {
         let mut inspector = record.inspector.lock().unwrap_or_else(PoisonError::into_inner);
-        chunks.into_iter().for_each(|chunk| inspector.push(chunk));
+        part.into_iter().for_each(|part| inspector.push(part));
         let Some(total) = end else { continue };
         let inspector = std::mem::take(&mut *inspector);
         let content_type = record.content_type();

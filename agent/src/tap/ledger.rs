@@ -39,6 +39,11 @@ impl Ledger {
         Self { next_id: first_id, ..Self::default() }
     }
 
+    /// Starts are told of from now on, though none has been yet.
+    pub(super) fn follow(&mut self) {
+        self.followed = true;
+    }
+
     /// The id of a batch that has arrived, and whether the oldest open one had to go for it.
     pub(super) fn arrive(&mut self, arrived_at: Timestamp, bytes: u64) -> (u64, bool) {
         let full = self.open() >= MOST_OPEN;

@@ -18,8 +18,8 @@ use forebay_shared::{BatchArrival, BatchProgress, DataCharacteristics, Outcome, 
 use super::Tap;
 use super::inspector::{Inspector, Inspectors, Job, Kept};
 
-/// Queued chunks of one batch are handed over at this much; shorter batches at their end, whole.
-const HAND_OVER: usize = 256 << 10;
+/// A batch is handed over in parts of about this much; a shorter one at its end, whole.
+const HAND_OVER: usize = 128 << 10;
 
 /// What data path and inspection share of a batch.
 pub(super) struct Record {
@@ -110,8 +110,8 @@ impl Observer {
             announced: announced.unwrap_or(0),
             total: 0,
             feed: Feed::Unasked,
-            chunks: Vec::new(),
-            queued: 0,
+            part: None,
+            handed_over: false,
             started: false,
             ended: false,
         }
@@ -146,8 +146,9 @@ pub(super) struct Passing {
     announced: u64,
     total: u64,
     feed: Feed,
-    chunks: Vec<Kept>,
-    queued: usize,
+    /// What is not handed over yet.
+    part: Option<Kept>,
+    handed_over: bool,
     started: bool,
     ended: bool,
 }
@@ -178,15 +179,17 @@ impl Passing {
         }
         let Feed::More(budget) = self.feed else { return };
         let take = chunk.len().min(budget);
-        let Some(kept) = self.inspectors.keep(chunk, take) else {
-            let none = self.queued == 0 && self.chunks.is_empty();
+        let left = self.announced.saturating_sub(self.total - chunk.len() as u64);
+        let expected = (left.max(take as u64)).min(HAND_OVER.min(budget) as u64) as usize;
+        let part = self.part.get_or_insert_with(|| self.inspectors.part(expected));
+        if !part.extend(&chunk[..take]) {
+            let none = part.len() == 0 && !self.handed_over;
             self.feed = if none { Feed::Nothing } else { Feed::Enough };
             return;
-        };
+        }
+        let full = part.len() >= HAND_OVER;
         self.feed = if take == budget { Feed::Enough } else { Feed::More(budget - take) };
-        self.chunks.push(kept);
-        self.queued += take;
-        if self.queued >= HAND_OVER {
+        if full {
             self.hand_over(None);
         }
     }
@@ -220,10 +223,8 @@ impl Passing {
     }
 
     fn hand_over(&mut self, end: Option<u64>) {
-        let chunks = std::mem::take(&mut self.chunks);
-        // A sum that stays above zero once something was handed over.
-        self.queued = self.queued.min(HAND_OVER - 1);
-        let job = Job { record: Arc::clone(&self.record), chunks, end };
+        self.handed_over = true;
+        let job = Job { record: Arc::clone(&self.record), part: self.part.take(), end };
         if self.inspectors.submit(job).is_ok() {
             return;
         }

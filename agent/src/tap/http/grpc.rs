@@ -249,6 +249,32 @@ mod tests {
         assert_eq!(claimed("application/grpc+json; x=1"), "application/json");
     }
 
+    #[tokio::test]
+    async fn answers_finish_messages_turn_by_turn_and_the_end_what_is_left() {
+        let (_, metrics) = crate::metrics::Metrics::new();
+        let buffer = crate::buffer::Buffer::new(forebay_shared::Bytes(1 << 20), metrics.clone());
+        let tap = crate::tap::Tap::new(buffer, metrics.clone());
+        let inspectors = crate::tap::inspector::Inspectors::start(metrics).unwrap();
+        let observer = Observer { tap: tap.clone(), inspectors };
+        let stream = HeaderValue::from_static("application/grpc");
+        let at = Timestamp::now();
+        let mut messages = Messages::new(observer, &stream);
+        let mut answers = Answers::new(messages.call(), &HeaderMap::new());
+        messages.start();
+        messages.chunk(&Bytes::from([0, 0, 0, 0, 1, 7].repeat(3)), at);
+        assert_eq!(tap.open(), 3);
+        answers.chunk(&[0, 0, 0, 0, 2], at);
+        assert_eq!(tap.open(), 2, "an answer's first bytes finish one");
+        answers.chunk(&[1, 1, 0, 0, 0, 0, 0], at);
+        assert_eq!(tap.open(), 1);
+        drop(messages);
+        answers.chunk(&[0, 0, 0, 0, 0], at);
+        assert_eq!(tap.open(), 1, "the last of a request that has ended waits for the status");
+        answers.trailers(&HeaderMap::from_iter([("grpc-status".parse().unwrap(), HeaderValue::from_static("13"))]));
+        answers.end(at, Outcome::Ok);
+        assert_eq!(tap.open(), 0);
+    }
+
     proptest! {
         #[test]
         fn messages_are_found_in_whatever_chunks_they_come(

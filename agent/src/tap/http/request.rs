@@ -187,7 +187,8 @@ impl Body for Observed {
                 if let Some(chunk) = frame.data_ref() {
                     this.watch.chunk(chunk);
                 }
-                if this.inner.is_end_stream() {
+                // Nobody asks again after trailers, or after a length that was announced.
+                if frame.is_trailers() || this.inner.is_end_stream() {
                     this.watch.whole();
                 }
             }

@@ -114,20 +114,20 @@ impl Body for Reply {
             Inner::Theirs(body) => body,
         };
         let frame = ready!(Pin::new(&mut *body).poll_frame(cx));
-        let end = body.is_end_stream();
-        match (&frame, &mut this.answers) {
-            (Some(Ok(frame)), Some(answers)) => {
-                if let Some(chunk) = frame.data_ref() {
-                    answers.chunk(chunk, Timestamp::now());
-                }
-                if let Some(trailers) = frame.trailers_ref() {
-                    answers.trailers(trailers);
-                }
+        let end = match &frame {
+            Some(Ok(frame)) => frame.is_trailers() || body.is_end_stream(),
+            Some(Err(_)) => false,
+            None => true,
+        };
+        if let (Some(Ok(frame)), Some(answers)) = (&frame, &mut this.answers) {
+            if let Some(chunk) = frame.data_ref() {
+                answers.chunk(chunk, Timestamp::now());
             }
-            (None, _) => this.whole(),
-            _ => {}
+            if let Some(trailers) = frame.trailers_ref() {
+                answers.trailers(trailers);
+            }
         }
-        if end && matches!(frame, Some(Ok(_))) {
+        if end {
             this.whole();
         }
         Poll::Ready(frame.map(|frame| frame.map_err(Into::into)))

@@ -97,7 +97,8 @@ async fn each_message_of_a_grpc_stream_is_a_batch() {
     let (status, body, _) = whole(within(client.send_request(request)).await.unwrap()).await;
     assert!(status == 200 && body == stream);
     assert_eq!(asked.lock().unwrap()[0].headers()["te"], "trailers");
-    let recorded = tapped.recorded(3).await;
+    let mut recorded = tapped.recorded(3).await;
+    recorded.arrivals.sort_by_key(|arrival| arrival.batch_id);
     let told: Vec<_> =
         recorded.arrivals.iter().map(|a| (a.characteristics.data_type, a.characteristics.data_volume.bytes)).collect();
     assert_eq!(told, [(DataType::Json, 7), (DataType::Json, 7), (DataType::Empty, 0)]);

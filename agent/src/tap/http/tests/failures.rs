@@ -126,10 +126,12 @@ async fn patient() -> (std::net::SocketAddr, tokio::sync::watch::Sender<bool>) {
     let target = component(move |mut connection| {
         let mut going = going.clone();
         async move {
-            connection.head().await;
-            within(going.wait_for(|go| *go)).await.unwrap();
-            connection.send("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok").await;
-            connection.rest().await;
+            loop {
+                let post = connection.head().await.starts_with("POST");
+                connection.exactly(usize::from(post)).await;
+                within(going.wait_for(|go| *go)).await.unwrap();
+                connection.send("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok").await;
+            }
         }
     })
     .await;

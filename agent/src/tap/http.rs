@@ -112,7 +112,8 @@ impl Http {
             async move { Ok::<_, Infallible>(tap.exchange_http1(request, clock, &switch).await) }
         });
         let mut builder = http1::Builder::new();
-        builder.max_buf_size(MOST_BUFFERED).max_headers(MOST_FIELDS).auto_date_header(false).preserve_header_case(true);
+        builder.max_buf_size(MOST_BUFFERED).max_header_size(MOST_BUFFERED).max_headers(MOST_FIELDS);
+        builder.auto_date_header(false).preserve_header_case(true);
         let connection = builder.serve_connection(socket, service).with_upgrades();
         let mut connection = std::pin::pin!(connection);
         // Clients come and go: their errors tell nobody anything.

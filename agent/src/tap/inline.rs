@@ -73,7 +73,7 @@ impl Inline {
             // Starts and ends are known here; who pushes may never tell of them.
             tap.ledger().follow();
         }
-        let observer = Observer { tap: tap.clone(), inspectors };
+        let observer = Observer::new(tap.clone(), inspectors);
         let mut bound = Vec::new();
         for kind in taps {
             let (route, name) = match kind {

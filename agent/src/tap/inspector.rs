@@ -86,8 +86,7 @@ pub(super) struct Job {
     pub(super) end: Option<u64>,
 }
 
-/// The way to the thread; a clone is the same one.
-#[derive(Clone)]
+/// The way to the thread.
 pub(super) struct Inspectors {
     queue: SyncSender<Job>,
     room: Arc<AtomicUsize>,
@@ -95,7 +94,7 @@ pub(super) struct Inspectors {
 }
 
 impl Inspectors {
-    /// Starts the thread. It ends when the last way to it is dropped.
+    /// Starts the thread. It ends when the way to it is dropped.
     pub(super) fn start(metrics: Metrics) -> std::io::Result<Self> {
         Self::start_with(metrics, Inspector::finish)
     }

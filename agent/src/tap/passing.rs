@@ -86,14 +86,23 @@ impl Record {
     }
 }
 
-/// Opens batches, and has them inspected.
+/// Opens batches, and has them inspected; a clone is the same one.
 #[derive(Clone)]
-pub(super) struct Observer {
-    pub(super) tap: Tap,
-    pub(super) inspectors: Inspectors,
-}
+pub(super) struct Observer(Arc<(Tap, Inspectors)>);
 
 impl Observer {
+    pub(super) fn new(tap: Tap, inspectors: Inspectors) -> Self {
+        Self(Arc::new((tap, inspectors)))
+    }
+
+    pub(super) fn tap(&self) -> &Tap {
+        &self.0.0
+    }
+
+    fn inspectors(&self) -> &Inspectors {
+        &self.0.1
+    }
+
     /// A batch whose first byte came at `arrived_at`; `announced` bytes are to come, as far as it was said.
     pub(super) fn open(
         &self,
@@ -101,12 +110,12 @@ impl Observer {
         announced: Option<u64>,
         content_type: Option<HeaderValue>,
     ) -> Passing {
-        let tap = self.tap.clone();
+        let tap = self.tap().clone();
         let batch_id = tap.admit(arrived_at, announced.unwrap_or(0));
         let (inspector, telling) = Default::default();
         Passing {
             record: Arc::new(Record { tap, batch_id, arrived_at, content_type, inspector, telling }),
-            inspectors: self.inspectors.clone(),
+            observer: self.clone(),
             announced: announced.unwrap_or(0),
             total: 0,
             feed: Feed::Unasked,
@@ -142,7 +151,7 @@ enum Feed {
 /// A batch on its way, in the hands of what reads it.
 pub(super) struct Passing {
     record: Arc<Record>,
-    inspectors: Inspectors,
+    observer: Observer,
     announced: u64,
     total: u64,
     feed: Feed,
@@ -175,13 +184,13 @@ impl Passing {
     pub(super) fn chunk(&mut self, chunk: &Bytes) {
         self.total += chunk.len() as u64;
         if let Feed::Unasked = self.feed {
-            self.feed = Feed::More(self.inspectors.budget());
+            self.feed = Feed::More(self.observer.inspectors().budget());
         }
         let Feed::More(budget) = self.feed else { return };
         let take = chunk.len().min(budget);
         let left = self.announced.saturating_sub(self.total - chunk.len() as u64);
         let expected = (left.max(take as u64)).min(HAND_OVER.min(budget) as u64) as usize;
-        let part = self.part.get_or_insert_with(|| self.inspectors.part(expected));
+        let part = self.part.get_or_insert_with(|| self.observer.inspectors().part(expected));
         if !part.extend(&chunk[..take]) {
             let none = part.len() == 0 && !self.handed_over;
             self.feed = if none { Feed::Nothing } else { Feed::Enough };
@@ -225,7 +234,7 @@ impl Passing {
     fn hand_over(&mut self, end: Option<u64>) {
         self.handed_over = true;
         let job = Job { record: Arc::clone(&self.record), part: self.part.take(), end };
-        if self.inspectors.submit(job).is_ok() {
+        if self.observer.inspectors().submit(job).is_ok() {
             return;
         }
         self.feed = Feed::Enough;

@@ -255,7 +255,7 @@ mod tests {
         let buffer = crate::buffer::Buffer::new(forebay_shared::Bytes(1 << 20), metrics.clone());
         let tap = crate::tap::Tap::new(buffer, metrics.clone());
         let inspectors = crate::tap::inspector::Inspectors::start(metrics).unwrap();
-        let observer = Observer { tap: tap.clone(), inspectors };
+        let observer = Observer::new(tap.clone(), inspectors);
         let stream = HeaderValue::from_static("application/grpc");
         let at = Timestamp::now();
         let mut messages = Messages::new(observer, &stream);

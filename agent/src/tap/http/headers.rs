@@ -24,7 +24,8 @@ pub(super) fn strip(headers: &mut HeaderMap, upgrade: bool) {
     }
     let trailers = has_token(headers, &TE, "trailers");
     let named: Vec<HeaderName> = tokens(headers, &CONNECTION).filter_map(|name| name.parse().ok()).collect();
-    for name in named.iter().filter(|name| !PROTECTED.contains(name) && !(upgrade && **name == UPGRADE)) {
+    let stays = |name: &HeaderName| PROTECTED.contains(name) || (upgrade && *name == UPGRADE);
+    for name in named.iter().filter(|name| !stays(name)) {
         headers.remove(name);
     }
     for name in [CONNECTION, KEEP_ALIVE, PROXY_CONNECTION, TE, HTTP2_SETTINGS] {

@@ -49,7 +49,7 @@ enum Watch {
     /// Nothing: there is none.
     Nothing,
     Batch(Passing),
-    Messages(Messages),
+    Messages(Box<Messages>),
 }
 
 /// The other half of a [`Watch`], which the response finishes.
@@ -78,7 +78,9 @@ pub(super) fn observe(
     let body = request.body();
     let watch = match content_type {
         _ if body.is_end_stream() => Watch::Nothing,
-        Some(stream) if grpc::is_stream(content_type) => Watch::Messages(Messages::new(observer.clone(), stream)),
+        Some(stream) if grpc::is_stream(content_type) => {
+            Watch::Messages(Box::new(Messages::new(observer.clone(), stream)))
+        }
         _ => Watch::Batch(observer.open(arrived_at, body.size_hint().exact(), content_type.cloned())),
     };
     let finishing = match &watch {

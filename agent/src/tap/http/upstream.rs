@@ -34,6 +34,18 @@ enum Failure {
     Broken(hyper::Error),
 }
 
+/// A request without a response, and the request itself if nothing of it was sent.
+struct Unanswered {
+    failure: Failure,
+    unsent: Option<Request<Observed>>,
+}
+
+impl Unanswered {
+    fn new(failure: Failure, unsent: Option<Request<Observed>>) -> Box<Self> {
+        Box::new(Self { failure, unsent })
+    }
+}
+
 impl Http {
     pub(super) async fn forward_http1(
         &self,
@@ -48,7 +60,7 @@ impl Http {
         let (request, finishing, expectation) = observe(request, arrived_at, &self.observer);
         let (mut response, connection) = match self.send_http1(request).await {
             Ok(answered) => answered,
-            Err((failure, unsent)) => return self.answer(failure, unsent, Some(&clock)).await,
+            Err(unanswered) => return self.answer(*unanswered, Some(&clock)).await,
         };
         let switched = response.status() == StatusCode::SWITCHING_PROTOCOLS;
         strip(response.headers_mut(), switched);
@@ -69,10 +81,7 @@ impl Http {
         Response::from_parts(parts, reply)
     }
 
-    async fn send_http1(
-        &self,
-        mut request: Request<Observed>,
-    ) -> Result<(Response<Incoming>, Kept), (Failure, Option<Request<Observed>>)> {
+    async fn send_http1(&self, mut request: Request<Observed>) -> Result<(Response<Incoming>, Kept), Box<Unanswered>> {
         loop {
             let kept = self.target.take(|kept| kept.is_ready());
             let fresh = kept.is_none();
@@ -80,7 +89,7 @@ impl Http {
                 Some(kept) => kept,
                 None => match connect_http1(&self.target).await {
                     Ok(connection) => connection,
-                    Err(failure) => return Err((failure, Some(request))),
+                    Err(failure) => return Err(Unanswered::new(failure, Some(request))),
                 },
             };
             match connection.try_send_request(request).await {
@@ -95,13 +104,13 @@ impl Http {
         &self,
         mut error: TrySendError<Request<Observed>>,
         fresh: bool,
-    ) -> Result<Request<Observed>, (Failure, Option<Request<Observed>>)> {
+    ) -> Result<Request<Observed>, Box<Unanswered>> {
         match error.take_message() {
             Some(request) if !fresh => {
-                self.observer.tap.0.metrics.tap_retries.inc();
+                self.observer.tap().0.metrics.tap_retries.inc();
                 Ok(request)
             }
-            unsent => Err((Failure::Broken(error.into_error()), unsent)),
+            unsent => Err(Unanswered::new(Failure::Broken(error.into_error()), unsent)),
         }
     }
 
@@ -115,7 +124,7 @@ impl Http {
         let (request, finishing, expectation) = observe(request, Timestamp::now(), &self.observer);
         let response = match self.send_http2(request, shared).await {
             Ok(response) => response,
-            Err((failure, unsent)) => return self.answer(failure, unsent, None).await,
+            Err(unanswered) => return self.answer(*unanswered, None).await,
         };
         let outcome = outcome(response.status());
         let rest = Rest { finishing, outcome, clock: Clock::default(), connection: None, expectation };
@@ -128,7 +137,7 @@ impl Http {
         &self,
         mut request: Request<Observed>,
         shared: &Shared,
-    ) -> Result<Response<Incoming>, (Failure, Option<Request<Observed>>)> {
+    ) -> Result<Response<Incoming>, Box<Unanswered>> {
         loop {
             let mut slot = shared.0.lock().await;
             let kept = slot.take_if(|kept| !kept.is_closed());
@@ -137,7 +146,7 @@ impl Http {
                 Some(kept) => kept,
                 None => match connect_http2(&self.target).await {
                     Ok(connection) => connection,
-                    Err(failure) => return Err((failure, Some(request))),
+                    Err(failure) => return Err(Unanswered::new(failure, Some(request))),
                 },
             };
             *slot = Some(connection.clone());
@@ -153,12 +162,8 @@ impl Http {
     }
 
     /// The answer in place of one that the target did not give.
-    async fn answer(
-        &self,
-        failure: Failure,
-        unsent: Option<Request<Observed>>,
-        clock: Option<&Clock>,
-    ) -> Response<Reply> {
+    async fn answer(&self, unanswered: Unanswered, clock: Option<&Clock>) -> Response<Reply> {
+        let Unanswered { failure, unsent } = unanswered;
         if let Some(request) = unsent {
             request.into_body().drain().await;
         }

@@ -34,7 +34,7 @@ impl Body for Chunks {
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
         // A pause before every third chunk, so that chunks do not all come at once.
-        if self.0.len() % 3 == 0 && fastrand::bool() {
+        if self.0.len().is_multiple_of(3) && fastrand::bool() {
             cx.waker().wake_by_ref();
             return Poll::Pending;
         }

@@ -68,7 +68,7 @@ impl Metrics {
             tap_glanced_batches: add(
                 registry,
                 "tap_glanced_batches",
-                "Batches of which only the first 4 or 16 KiB were looked at, since inspection was busy",
+                "Batches of which only the first 512 B to 16 KiB were looked at, since inspection was busy",
             ),
             tap_connections: add(registry, "tap_connections", "Connections through the inline taps"),
             tap_refused_connections: add(

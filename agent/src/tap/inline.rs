@@ -32,7 +32,7 @@ use crate::metrics::Metrics;
 
 /// Connections at once, over all inline taps: with one to the target for each, about what the usual limit of 1,024 file
 /// descriptors allows. An idle one takes about 20 KiB, so all take 10 MiB; one whose target reads nothing holds at most
-/// 128 KiB to be written and two reads of 64 KiB.
+/// 128 KiB to be written and two reads of as much.
 pub(super) const MOST_CONNECTIONS: usize = 500;
 /// Connections that wait to be accepted.
 const WAITING: i32 = 1024;

@@ -21,11 +21,11 @@ use crate::metrics::Metrics;
 
 /// Bytes that wait to be looked at, over all batches. At 1 GB/s it is 4 ms of them.
 const ROOM: usize = 4 << 20;
-/// With half the room taken, or three quarters, only so much of a batch is looked at: enough for its type, and to
-/// estimate the rest. The last quarter is room for 256 such looks.
-const GLANCES: [(usize, usize); 2] = [(ROOM / 4 * 3, 4 << 10), (ROOM / 2, 16 << 10)];
-/// Batches that wait to be looked at: 1,024 of 4 KiB fill the room. Each takes about 300 bytes beside its chunks.
-const QUEUE: usize = 1024;
+/// With so much of the room taken, only so much of a batch is looked at: enough for its type, and to estimate the rest.
+/// The last eighth is room for 1,024 such looks: a thread that does not run for 50 ms costs no batch its vector.
+const GLANCES: [(usize, usize); 3] = [(ROOM / 8 * 7, 512), (ROOM / 4 * 3, 4 << 10), (ROOM / 2, 16 << 10)];
+/// Batches that wait to be looked at, whatever their size. Each takes about 300 bytes beside its own: 600 KiB.
+const QUEUE: usize = 2048;
 
 /// The seam to `characteristics`: a batch, part by part.
 #[derive(Default)]

@@ -12,7 +12,6 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use axum::body::Bytes;
-use axum::http::HeaderValue;
 use forebay_shared::{BatchArrival, BatchProgress, DataCharacteristics, Outcome, Timestamp};
 
 use super::Tap;
@@ -26,7 +25,8 @@ pub(super) struct Record {
     pub(super) tap: Tap,
     pub(super) batch_id: u64,
     pub(super) arrived_at: Timestamp,
-    content_type: Option<HeaderValue>,
+    /// A copy: a header's value keeps all that was read with it in memory.
+    content_type: Option<Arc<str>>,
     /// Only inspection's thread takes it.
     pub(super) inspector: Mutex<Inspector>,
     telling: Mutex<Telling>,
@@ -42,7 +42,7 @@ struct Telling {
 
 impl Record {
     pub(super) fn content_type(&self) -> Option<&str> {
-        self.content_type.as_ref()?.to_str().ok()
+        self.content_type.as_deref()
     }
 
     /// Tells that the batch arrived, and what became of it meanwhile.
@@ -108,7 +108,7 @@ impl Observer {
         &self,
         arrived_at: Timestamp,
         announced: Option<u64>,
-        content_type: Option<HeaderValue>,
+        content_type: Option<Arc<str>>,
     ) -> Passing {
         let tap = self.tap().clone();
         let batch_id = tap.admit(arrived_at, announced.unwrap_or(0));

@@ -34,11 +34,11 @@ fn is_text(content_type: &HeaderValue) -> bool {
 }
 
 /// What a message claims to be, from what its stream claims to be.
-fn message_type(stream: &HeaderValue) -> Option<HeaderValue> {
+fn message_type(stream: &HeaderValue) -> Option<Arc<str>> {
     let text = stream.to_str().ok()?.split(';').next()?.trim().to_ascii_lowercase();
     match text.split_once('+') {
-        None | Some((_, "proto")) => Some(HeaderValue::from_static("application/x-protobuf")),
-        Some((_, format)) => HeaderValue::from_str(&format!("application/{format}")).ok(),
+        None | Some((_, "proto")) => Some("application/x-protobuf".into()),
+        Some((_, format)) => Some(format!("application/{format}").into()),
     }
 }
 
@@ -136,7 +136,7 @@ impl Call {
 /// The request's side of a call.
 pub(super) struct Messages {
     observer: Observer,
-    content_type: Option<HeaderValue>,
+    content_type: Option<Arc<str>>,
     call: Arc<Call>,
     framing: Framing,
     current: Option<Passing>,
@@ -245,8 +245,8 @@ mod tests {
         }
         assert!(!is_stream(None));
         let claimed = |stream| message_type(&HeaderValue::from_static(stream)).unwrap();
-        assert_eq!(claimed("application/grpc"), "application/x-protobuf");
-        assert_eq!(claimed("application/grpc+json; x=1"), "application/json");
+        assert_eq!(&*claimed("application/grpc"), "application/x-protobuf");
+        assert_eq!(&*claimed("application/grpc+json; x=1"), "application/json");
     }
 
     #[tokio::test]

@@ -81,7 +81,10 @@ pub(super) fn observe(
         Some(stream) if grpc::is_stream(content_type) => {
             Watch::Messages(Box::new(Messages::new(observer.clone(), stream)))
         }
-        _ => Watch::Batch(observer.open(arrived_at, body.size_hint().exact(), content_type.cloned())),
+        _ => {
+            let content_type = content_type.and_then(|value| value.to_str().ok()).map(Arc::from);
+            Watch::Batch(observer.open(arrived_at, body.size_hint().exact(), content_type))
+        }
     };
     let finishing = match &watch {
         Watch::Nothing => Finishing::Nothing,

@@ -1,8 +1,5 @@
-//! A socket under hyper: it bounds what is read at once, and a client's knows when the first byte of a request came,
-//! since hyper tells of a request once its head is whole.
-//!
-//! hyper reads into buffers as large as the last reads needed, and a chunk of a body keeps the whole buffer that it
-//! was read into. Bounded reads fill their buffers: what is on its way takes about as much memory as it has bytes.
+//! A socket under hyper that knows when the first byte of a request came: hyper tells of a request once its head is
+//! whole.
 
 use std::io;
 use std::pin::Pin;
@@ -11,12 +8,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll};
 
 use forebay_shared::Timestamp;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf, Take};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
-/// The most that is read at once: one less than hyper's step of 64 KiB, so that its buffers stay at that. Half of it
-/// takes half the memory under load, 15 % more CPU; without a bound it is twice the memory, 20 % less CPU.
-const MOST_READ: u64 = (64 << 10) - 1;
 /// Nothing has come yet.
 const NONE: u64 = 0;
 /// A request is on its way: what comes now is its body.
@@ -49,23 +43,18 @@ impl Clock {
 }
 
 pub(super) struct Socket {
-    inner: Take<TcpStream>,
+    inner: TcpStream,
     clock: Clock,
 }
 
 impl Socket {
     pub(super) fn new(stream: TcpStream, clock: Clock) -> Self {
-        Self { inner: stream.take(MOST_READ), clock }
-    }
-
-    fn stream(&mut self) -> Pin<&mut TcpStream> {
-        Pin::new(self.inner.get_mut())
+        Self { inner: stream, clock }
     }
 }
 
 impl AsyncRead for Socket {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        self.inner.set_limit(MOST_READ);
         let read = Pin::new(&mut self.inner).poll_read(cx, into);
         // The end of the connection counts as a byte too; nobody asks then.
         if let Poll::Ready(Ok(())) = read {
@@ -77,7 +66,7 @@ impl AsyncRead for Socket {
 
 impl AsyncWrite for Socket {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        self.stream().poll_write(cx, bytes)
+        Pin::new(&mut self.inner).poll_write(cx, bytes)
     }
 
     fn poll_write_vectored(
@@ -85,18 +74,18 @@ impl AsyncWrite for Socket {
         cx: &mut Context<'_>,
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        self.stream().poll_write_vectored(cx, slices)
+        Pin::new(&mut self.inner).poll_write_vectored(cx, slices)
     }
 
     fn is_write_vectored(&self) -> bool {
-        self.inner.get_ref().is_write_vectored()
+        self.inner.is_write_vectored()
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.stream().poll_flush(cx)
+        Pin::new(&mut self.inner).poll_flush(cx)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.stream().poll_shutdown(cx)
+        Pin::new(&mut self.inner).poll_shutdown(cx)
     }
 }

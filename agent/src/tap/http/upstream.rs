@@ -14,7 +14,7 @@ use tokio::sync::Mutex;
 use super::headers::{drop_same_host, strip, wants_upgrade};
 use super::request::{Observed, observe};
 use super::response::{Kept, Reply, Rest, outcome, problem};
-use super::socket::{Clock, Socket};
+use super::socket::Clock;
 use super::{CONNECTION_WINDOW, Http, MOST_BUFFERED, MOST_FIELDS, STREAM_WINDOW, Switch};
 use crate::tap::target::{Target, Unreachable};
 
@@ -189,8 +189,7 @@ async fn connect_http1(target: &Target<Kept>) -> Result<Kept, Failure> {
     let stream = target.connect().await.map_err(Failure::Unreachable)?;
     let mut builder = http1::Builder::new();
     builder.max_buf_size(MOST_BUFFERED).max_headers(MOST_FIELDS).preserve_header_case(true);
-    let (kept, connection) =
-        builder.handshake(TokioIo::new(Socket::new(stream, Clock::default()))).await.map_err(Failure::Broken)?;
+    let (kept, connection) = builder.handshake(TokioIo::new(stream)).await.map_err(Failure::Broken)?;
     // Its errors are those of its requests.
     tokio::spawn(async move { drop(connection.with_upgrades().await) });
     Ok(kept)
@@ -203,8 +202,7 @@ async fn connect_http2(target: &Target<Kept>) -> Result<Http2, Failure> {
         .initial_stream_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)
         .max_header_list_size(MOST_BUFFERED as u32);
-    let (kept, connection) =
-        builder.handshake(TokioIo::new(Socket::new(stream, Clock::default()))).await.map_err(Failure::Broken)?;
+    let (kept, connection) = builder.handshake(TokioIo::new(stream)).await.map_err(Failure::Broken)?;
     tokio::spawn(async move { drop(connection.await) });
     Ok(kept)
 }

@@ -24,6 +24,8 @@ const ROOM: usize = 4 << 20;
 /// With so much of the room taken, only so much of a batch is looked at: enough for its type, and to estimate the rest.
 /// The last eighth is room for 1,024 such looks: a thread that does not run for 50 ms costs no batch its vector.
 const GLANCES: [(usize, usize); 3] = [(ROOM / 8 * 7, 512), (ROOM / 4 * 3, 4 << 10), (ROOM / 2, 16 << 10)];
+/// What is looked at of one batch: an [`Inspector`] holds it until the batch is whole, and a slow one must leave room.
+const MOST_OF_ONE: usize = if DEFAULT_BUDGET < ROOM / 4 { DEFAULT_BUDGET } else { ROOM / 4 };
 /// Batches that wait to be looked at, whatever their size. Each takes about 300 bytes beside its own: 600 KiB.
 const QUEUE: usize = 2048;
 
@@ -109,7 +111,7 @@ impl Inspectors {
     /// How much of a batch that begins now may be looked at.
     pub(super) fn budget(&self) -> usize {
         let taken = self.room.load(Ordering::Relaxed);
-        let Some((_, glance)) = GLANCES.iter().find(|(from, _)| taken >= *from) else { return DEFAULT_BUDGET };
+        let Some((_, glance)) = GLANCES.iter().find(|(from, _)| taken >= *from) else { return MOST_OF_ONE };
         self.metrics.tap_glanced_batches.inc();
         *glance
     }
@@ -146,4 +148,91 @@ fn work(jobs: &Receiver<Job>, finish: Finish, metrics: &Metrics) {
 /// The vector of bytes that nobody was to look into.
 pub(super) fn unseen(total: u64) -> DataCharacteristics {
     DataCharacteristics { data_type: DataType::Binary, ..volume_only(total, None) }
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::body::Bytes;
+    use forebay_shared::{Content, Frame, Timestamp};
+
+    use super::*;
+    use crate::buffer::Buffer;
+    use crate::tap::Tap;
+    use crate::tap::passing::Observer;
+
+    struct Observed {
+        observer: Observer,
+        buffer: Buffer,
+        metrics: Metrics,
+        room: Arc<AtomicUsize>,
+    }
+
+    fn observed(finish: Finish) -> Observed {
+        let (_, metrics) = Metrics::new();
+        let buffer = Buffer::new(forebay_shared::Bytes(1 << 20), metrics.clone());
+        let tap = Tap::new(buffer.clone(), metrics.clone());
+        let inspectors = Inspectors::start_with(metrics.clone(), finish).unwrap();
+        let room = Arc::clone(&inspectors.room);
+        Observed { observer: Observer::new(tap, inspectors), buffer, metrics, room }
+    }
+
+    impl Observed {
+        fn pass(&self, body: &'static [u8]) {
+            let mut batch = self.observer.open(Timestamp(1), Some(body.len() as u64), Some("text/csv".into()));
+            batch.start(Timestamp(2));
+            batch.chunk(&Bytes::from_static(body));
+        }
+
+        /// What was told, once `batches` have been.
+        fn told(&self, batches: usize) -> Content {
+            let until = std::time::Duration::from_secs(10);
+            let began = tokio::time::Instant::now();
+            let mut all = Content::default();
+            while all.arrivals.len() < batches {
+                assert!(began.elapsed() < until, "{} of {batches} batches", all.arrivals.len());
+                self.buffer.close(Timestamp(3));
+                if let Some(request) = self.buffer.request(usize::MAX, usize::MAX) {
+                    self.buffer.acknowledge(request.first + request.count - 1);
+                    for frame in Frame::decode_all(&request.body).unwrap() {
+                        all.arrivals.extend(frame.content.arrivals);
+                    }
+                }
+                std::thread::yield_now();
+            }
+            all
+        }
+    }
+
+    #[test]
+    fn a_panic_costs_the_batch_its_vector_only_and_the_next_one_nothing() {
+        let observed = observed(|inspector, total, content_type| {
+            assert_ne!(total, 5, "caught on purpose");
+            inspector.finish(total, content_type)
+        });
+        observed.pass(b"a,b\n1");
+        observed.pass(b"a,b\n1,2\n");
+        let told = observed.told(2).arrivals;
+        let records: Vec<_> = told.iter().map(|arrival| arrival.characteristics.data_volume.records).collect();
+        assert_eq!(records, [None, Some(2)]);
+        assert_eq!(told[0].characteristics.data_type, DataType::Csv);
+        assert_eq!(observed.metrics.tap_inspection_panics.get(), 1);
+        assert_eq!(observed.room.load(Ordering::Relaxed), 0, "room comes back after a panic");
+    }
+
+    #[test]
+    fn the_less_room_there_is_the_less_of_a_batch_is_looked_at() {
+        static BODY: [u8; 40_000] = [b'a'; 40_000];
+        let observed = observed(Inspector::finish);
+        for (taken, whole, uninspected) in
+            [(0, true, 0), (ROOM / 2, false, 0), (ROOM - 600, false, 0), (ROOM, false, 1)]
+        {
+            observed.room.fetch_add(taken, Ordering::Relaxed);
+            observed.pass(&BODY);
+            let vector = observed.told(1).arrivals[0].characteristics;
+            assert_eq!((vector.data_volume.bytes, !vector.estimated), (40_000, whole), "{taken}");
+            assert_eq!(observed.metrics.tap_uninspected_batches.get(), uninspected, "{taken}");
+            assert_eq!(observed.room.fetch_sub(taken, Ordering::Relaxed), taken);
+        }
+        assert_eq!(observed.metrics.tap_glanced_batches.get(), 3);
+    }
 }

@@ -43,7 +43,7 @@ impl Body for Chunks {
 }
 
 fn chunks() -> impl Strategy<Value = Vec<Vec<u8>>> {
-    let size = prop_oneof![4 => 0..200usize, 2 => 1000..20_000usize, 1 => 60_000..300_000usize];
+    let size = prop_oneof![4 => 0..200usize, 2 => 1000..20_000usize, 1 => 60_000..130_000usize];
     let chunk = (size, any::<u64>()).prop_map(|(size, seed)| {
         let mut chunk = vec![0; size];
         fastrand::Rng::with_seed(seed).fill(&mut chunk);

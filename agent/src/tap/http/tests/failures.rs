@@ -30,6 +30,14 @@ async fn a_target_that_is_down_is_a_502_and_the_batch_never_started() {
 }
 
 #[tokio::test]
+async fn a_tcp_tap_closes_where_its_target_is_down() {
+    let tapped = Tapped::start(&format!("tcp=127.0.0.1:0->{}", nowhere().await), Duration::from_secs(5));
+    let mut client = tapped.connect().await;
+    assert_eq!(client.rest().await, "");
+    assert_eq!(tapped.health.parts().values().next().unwrap().state, State::Degraded);
+}
+
+#[tokio::test]
 async fn a_target_that_is_down_answers_http_2_too_and_the_next_stream_tries_again() {
     let target = nowhere().await;
     let tapped = Tapped::http(target);

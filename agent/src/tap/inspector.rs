@@ -29,6 +29,9 @@ const MOST_OF_ONE: usize = if DEFAULT_BUDGET < ROOM / 4 { DEFAULT_BUDGET } else 
 /// Batches that wait to be looked at, whatever their size. Each takes about 300 bytes beside its own: 600 KiB.
 const QUEUE: usize = 2048;
 
+/// Where cores are short, the data path and the component itself go first.
+const NICE: i32 = 10;
+
 /// The seam to `characteristics`: a batch, part by part.
 #[derive(Default)]
 pub(super) struct Inspector {
@@ -129,6 +132,8 @@ impl Inspectors {
 type Finish = fn(Inspector, u64, Option<&str>) -> Finding;
 
 fn work(jobs: &Receiver<Job>, finish: Finish, metrics: &Metrics) {
+    // Of this thread alone. Where it is not allowed, the two share the cores as equals.
+    let _ = rustix::process::setpriority_process(None, NICE);
     while let Ok(Job { record, part, end }) = jobs.recv() {
         let mut inspector = record.inspector.lock().unwrap_or_else(PoisonError::into_inner);
         part.into_iter().for_each(|part| inspector.push(part));

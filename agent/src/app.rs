@@ -1,7 +1,7 @@
 //! The agent, wired: the one place that spawns.
 //!
 //! ```text
-//! sampler ──► buffer ◄── tap ◄── server
+//! sampler ──► buffer ◄── tap ◄── server, inline taps (a thread of their own)
 //!                └──► shipper
 //! ```
 
@@ -22,13 +22,13 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
-use crate::args::{Args, Config};
+use crate::args::{Args, Config, TapKind};
 use crate::buffer::Buffer;
 use crate::metrics::Metrics;
 use crate::sampler::{self, Sampler, Sink};
 use crate::server::{self, Facts};
 use crate::shipper::{self, Shipper};
-use crate::tap::Tap;
+use crate::tap::{Inline, Tap};
 use crate::telemetry;
 
 /// Threads for the inspection of large batches and for looking up names.
@@ -78,6 +78,7 @@ struct App {
     sink: Sink,
     facts: Facts,
     connections: Counters,
+    inline: Option<Inline>,
 }
 
 impl App {
@@ -87,7 +88,9 @@ impl App {
         let health = Health::new(&["sampler", "shipper"], Timestamp::now());
         let buffer = Buffer::with_spill(config.buffer, config.spill.clone(), metrics.clone());
         let buffer = buffer.context("cannot start the thread of the spill")?;
-        let tap = config.push.then(|| Tap::new(buffer.clone(), metrics.clone()));
+        let tap = (!config.taps.is_empty()).then(|| Tap::new(buffer.clone(), metrics.clone()));
+        let inline = tap.as_ref().map(|tap| Inline::bind(&config.taps, tap, &health, &metrics)).transpose()?.flatten();
+        let push = config.taps.contains(&TapKind::Push);
         let shipper = Shipper::new(buffer.clone(), config.way.clone(), health.clone(), metrics.clone());
         let sampler = Sampler::new(config.sampled.clone());
         let listener = TcpListener::bind(config.listen);
@@ -97,14 +100,15 @@ impl App {
             sampler,
             shipper,
             sink: Sink { buffer: buffer.clone(), tap: tap.clone(), health: health.clone(), metrics: metrics.clone() },
-            facts: Facts { health, registry: Arc::new(registry), metrics, buffer, tap },
+            facts: Facts { health, registry: Arc::new(registry), metrics, buffer, tap, push },
             connections,
+            inline,
             config,
         })
     }
 
     async fn run(self, shutdown: impl Future<Output = ()>) -> anyhow::Result<()> {
-        let Self { config, listener, sampler, shipper, sink, facts, connections } = self;
+        let Self { config, listener, sampler, shipper, sink, facts, connections, inline } = self;
         let (stop, drain) = (CancellationToken::new(), CancellationToken::new());
         let address = listener.local_addr().context("cannot tell the address that was bound")?;
         let served = server::start(listener, facts, connections, stop.clone()).context("cannot start the server")?;
@@ -113,6 +117,7 @@ impl App {
         parts.spawn(async { ("server", served.await.unwrap_or_else(|_| "its thread panicked".into())) });
         let sample = sampler::run(sampler, config.interval, sink, stop.clone());
         parts.spawn(async { (sample.await, ("sampler", "it ended".to_owned())).1 });
+        let mut taps = inline.map(|inline| inline.start(stop.clone())).transpose()?;
         let mut ship = tokio::spawn(shipper::run(shipper, drain.clone()));
         announce(address, config.address_file.as_deref())?;
 
@@ -122,6 +127,7 @@ impl App {
                 let (part, why) = ended.context("a part of the agent panicked")?;
                 bail!("the {part} stopped by itself: {why}");
             }
+            () = ended(&mut taps) => bail!("the inline taps stopped by themselves"),
             ended = &mut ship => {
                 ended.context("the shipper panicked")?;
                 bail!("the shipper stopped by itself");
@@ -131,8 +137,20 @@ impl App {
         stop.cancel();
         // Requests that take longer are cut: their batches were not acknowledged.
         let _ = timeout(GRACE, async { while parts.join_next().await.is_some() {} }).await;
+        // These end by themselves: what passes through them is the component's own.
+        if taps.is_some() {
+            ended(&mut taps).await;
+        }
         drain.cancel();
         ship.await.context("the shipper panicked")
+    }
+}
+
+/// Returns when a thread has ended; never if there is none.
+async fn ended(thread: &mut Option<oneshot::Receiver<()>>) {
+    match thread {
+        Some(thread) => drop(thread.await),
+        None => std::future::pending().await,
     }
 }
 

@@ -10,12 +10,13 @@ use clap::{Parser, ValueEnum};
 use forebay_shared::Bytes;
 
 pub use self::sampling::{Sampling, SamplingArgs};
-
+pub use self::tap::{Route, TapKind};
 use crate::buffer::Place;
 use crate::sampler;
 use crate::shipper::{Target, Way};
 
 mod sampling;
+mod tap;
 
 const SHORTEST_INTERVAL: Duration = Duration::from_millis(20);
 const LONGEST_INTERVAL: Duration = Duration::from_secs(3600);
@@ -55,8 +56,8 @@ pub struct Args {
     #[command(flatten)]
     pub sampling: SamplingArgs,
 
-    /// How batches are seen; may be given more than once.
-    #[arg(long, env = "FOREBAY_TAP", value_delimiter = ',')]
+    /// How batches are seen: push, dir=PATH, http=LISTEN->TARGET, tcp=LISTEN->TARGET; any number, apart or with commas.
+    #[arg(long, env = "FOREBAY_TAP", value_name = "TAP", value_delimiter = ',')]
     pub tap: Vec<TapKind>,
 
     /// Time between samples.
@@ -90,13 +91,6 @@ pub struct Args {
     /// Exit when the standard input closes: with the parent that holds its other end.
     #[arg(long, env = "FOREBAY_EXIT_WITH_STDIN", hide = true)]
     pub exit_with_stdin: bool,
-}
-
-/// How batches are seen.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum TapKind {
-    /// The component pushes them, or their vectors, over loopback.
-    Push,
 }
 
 /// How log lines look.
@@ -145,7 +139,7 @@ pub(crate) struct Config {
     pub(crate) way: Way,
     /// What is sampled.
     pub(crate) sampled: sampler::Target,
-    pub(crate) push: bool,
+    pub(crate) taps: Vec<TapKind>,
     pub(crate) interval: Duration,
     pub(crate) buffer: Bytes,
     pub(crate) spill: Option<Place>,
@@ -157,6 +151,7 @@ impl TryFrom<Args> for Config {
     fn try_from(args: Args) -> anyhow::Result<Self> {
         let aggregator =
             args.aggregator.context("--aggregator is missing: expected a URL such as https://forebay:9400")?;
+        tap::check(&args.tap, args.listen)?;
         Ok(Self {
             listen: args.listen,
             address_file: args.address_file,
@@ -168,7 +163,7 @@ impl TryFrom<Args> for Config {
                 catch_up: args.catch_up,
             },
             sampled: args.sampling.target()?,
-            push: args.tap.contains(&TapKind::Push),
+            taps: args.tap,
             interval: args.interval,
             buffer: args.buffer,
             spill: args.spill.map(|directory| Place { directory, limit: args.spill_limit }),
@@ -193,7 +188,7 @@ mod tests {
         assert_eq!(config.sampled.sampling, Sampling::Cgroup("/forebay/ingest".into()));
         assert_eq!((config.interval, config.way.flush), (Duration::from_secs(1), Duration::from_secs(5)));
         assert_eq!((config.way.catch_up, &config.spill), (Bytes(256 << 10), &None));
-        assert_eq!((config.buffer, config.push), (Bytes(4 << 20), false));
+        assert_eq!((config.buffer, config.taps.len()), (Bytes(4 << 20), 0));
         assert_eq!(config.listen.port(), 9410);
     }
 
@@ -208,6 +203,7 @@ mod tests {
             ("--spill-limit", "1Ki", "1Mi to 1Ti"),
             ("--catch-up", "0", "16Ki to 1Gi"),
             ("--tap", "pull", "push"),
+            ("--tap", "http=9000", "http=9000->8080"),
             ("--listen", "nowhere", "socket address"),
         ] {
             let error = parse(&[flag, value]).unwrap_err();

@@ -310,6 +310,19 @@ impl Buffer {
             Request::of(state.head.iter().chain(&state.queue), Most { bytes: most, frames, weight: usize::MAX })?;
         Some(Seen { body: request.body().whole() })
     }
+
+    /// What is in memory, closed at `at`, taken and acknowledged.
+    #[cfg(test)]
+    pub(crate) fn drain(&self, at: Timestamp) -> Vec<Frame> {
+        self.close(at);
+        let all = Most { bytes: usize::MAX, frames: usize::MAX, weight: usize::MAX };
+        let mut frames = Vec::new();
+        loop {
+            let Some(request) = self.state().take_queued(all) else { return frames };
+            frames.extend(Frame::decode_all(&request.body().whole()).unwrap());
+            self.acknowledge(request.count());
+        }
+    }
 }
 
 /// A request, as a test looks at it.

@@ -23,7 +23,7 @@ mod tap;
 mod telemetry;
 
 pub use app::{main, run, stdin_closes};
-pub use args::{Args, LogFormat, Sampling, SamplingArgs, TapKind};
+pub use args::{Args, LogFormat, Route, Sampling, SamplingArgs, TapKind};
 pub use characteristics::{DEFAULT_BUDGET, Finding, Inspector, characterise};
 pub use inspect::inspect;
 

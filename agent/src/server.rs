@@ -51,6 +51,8 @@ pub(crate) struct Facts {
     pub(crate) metrics: Metrics,
     pub(crate) buffer: Buffer,
     pub(crate) tap: Option<Tap>,
+    /// Batches may be pushed to the tap.
+    pub(crate) push: bool,
 }
 
 /// Serves on a thread of its own until `stop`; gives what tells of its end, and why.
@@ -92,7 +94,7 @@ fn routes(facts: Facts, agent: Handle) -> Router {
             })
         }
     };
-    let tap = facts.tap.clone().map(tap::routes).unwrap_or_default().layer(from_fn(hand_over));
+    let tap = facts.tap.clone().filter(|_| facts.push).map(tap::routes).unwrap_or_default().layer(from_fn(hand_over));
     Router::new()
         .route("/livez", get(livez))
         .route("/readyz", get(readyz))

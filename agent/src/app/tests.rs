@@ -89,6 +89,48 @@ async fn samples_and_batches_come_to_the_aggregator_and_the_last_ones_on_the_way
 }
 
 #[tokio::test]
+async fn requests_through_an_http_tap_come_to_the_aggregator_as_batches() {
+    let dir = tempfile::tempdir().unwrap();
+    let (pids, address_file) = (dir.path().join("pids"), dir.path().join("address"));
+    std::fs::write(&pids, std::process::id().to_string()).unwrap();
+    let (kept, url) = aggregator().await;
+    let component = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let target = component.local_addr().unwrap();
+    let router = Router::new().route("/", post(async |body: Bytes| body));
+    tokio::spawn(async move { axum::serve(component, router).await });
+    let listen = {
+        let free = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        free.local_addr().unwrap()
+    };
+    let args = Args::parse_from([
+        "forebay-agent",
+        "--listen=127.0.0.1:0",
+        &format!("--address-file={}", address_file.display()),
+        &format!("--aggregator={url}"),
+        &format!("--sampling=pids={}", pids.display()),
+        &format!("--tap=http={listen}->{target}"),
+        "--interval=20ms",
+        "--flush=40ms",
+    ]);
+    let (stop, stopped) = oneshot::channel::<()>();
+    let agent = tokio::spawn(run(args, async { drop(stopped.await) }));
+    let address = until(|| std::fs::read_to_string(&address_file).ok()).await;
+    let http = reqwest::Client::new();
+    let answer = http.post(format!("http://{listen}/")).body("a,b\n1,2\n").send().await.unwrap();
+    assert_eq!(answer.text().await.unwrap(), "a,b\n1,2\n");
+    let ended = |frame: &Frame| frame.content.progress.iter().any(|progress| progress.finished_at.is_some());
+    until(|| kept.lock().unwrap().iter().any(ended).then_some(())).await;
+    let arrived = kept.lock().unwrap().iter().map(|frame| frame.content.arrivals.len()).sum::<usize>();
+    assert_eq!(arrived, 1);
+    let health = http.get(format!("http://{address}/healthz")).send().await.unwrap().text().await.unwrap();
+    assert!(health.contains(&format!("\"tap http={listen}->{target}\":{{\"state\":\"ok\"")), "{health}");
+    let pushed = http.post(format!("http://{address}/v1/batches")).body("a").send().await.unwrap();
+    assert_eq!(pushed.status().as_u16(), 404, "no push tap was asked for");
+    stop.send(()).unwrap();
+    timeout(Duration::from_secs(6), agent).await.unwrap().unwrap().unwrap();
+}
+
+#[tokio::test]
 async fn an_agent_that_cannot_sample_is_alive_but_not_ready_and_says_why() {
     let dir = tempfile::tempdir().unwrap();
     let address_file = dir.path().join("address");

@@ -181,7 +181,8 @@ fn an_agent_is_alive_as_long_as_its_loops_turn() {
 async fn a_loop_that_stalls_fails_the_liveness_probe() {
     let (registry, metrics) = Metrics::new();
     let buffer = Buffer::new(forebay_shared::Bytes(1 << 20), metrics.clone());
-    let facts = Facts { health: Health::default(), registry: Arc::new(registry), metrics, buffer, tap: None };
+    let facts =
+        Facts { health: Health::default(), registry: Arc::new(registry), metrics, buffer, tap: None, push: true };
     let pulse = facts.health.pulse("sampler", Duration::from_millis(20));
     tokio::time::sleep(Duration::from_millis(60)).await;
     let problem = livez(State(facts.clone())).await.unwrap_err();

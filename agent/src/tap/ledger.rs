@@ -39,6 +39,11 @@ impl Ledger {
         Self { next_id: first_id, ..Self::default() }
     }
 
+    /// Starts are told of from now on, though none has been yet.
+    pub(super) fn follow(&mut self) {
+        self.followed = true;
+    }
+
     /// The id of a batch that has arrived, and whether the oldest open one had to go for it.
     pub(super) fn arrive(&mut self, arrived_at: Timestamp, bytes: u64) -> (u64, bool) {
         let full = self.open() >= MOST_OPEN;
@@ -72,6 +77,23 @@ impl Ledger {
         };
         self.followed = true;
         Some(BatchProgress { batch_id, started_at: Some(started_at), finished_at: Some(at), outcome })
+    }
+
+    /// As [`Self::finish`], of a batch that failed: one that had not started never did.
+    pub(super) fn give_up(&mut self, batch_id: u64, at: Timestamp) -> Option<BatchProgress> {
+        let started_at = self.in_service.remove(&batch_id);
+        if started_at.is_none() {
+            self.leave_waiting(batch_id)?;
+        }
+        self.followed = true;
+        Some(BatchProgress { batch_id, started_at, finished_at: Some(at), outcome: Outcome::Failed })
+    }
+
+    /// Forgets a batch that turned out to be none.
+    pub(super) fn withdraw(&mut self, batch_id: u64) {
+        if self.in_service.remove(&batch_id).is_none() {
+            self.leave_waiting(batch_id);
+        }
     }
 
     /// What waits; `None` from a component that has never told of a start or an end.
@@ -126,6 +148,22 @@ mod tests {
         assert_eq!(ledger.backlog(Timestamp(2000)), Some(Backlog::default()));
         assert_eq!(ledger.finish(first, Timestamp(1), Outcome::Ok), None);
         assert_eq!(ledger.start(77, Timestamp(1)), Started::Unknown);
+    }
+
+    #[test]
+    fn a_batch_that_failed_before_it_started_never_did_and_one_withdrawn_was_none() {
+        let mut ledger = Ledger::new(0);
+        let ids: Vec<u64> = (0..4).map(|_| ledger.arrive(Timestamp(1), 10).0).collect();
+        ledger.start(ids[1], Timestamp(2));
+        ledger.start(ids[3], Timestamp(2));
+        assert_eq!(ledger.give_up(ids[0], Timestamp(5)).unwrap().started_at, None);
+        let failed = ledger.give_up(ids[1], Timestamp(5)).unwrap();
+        assert_eq!((failed.started_at, failed.outcome), (Some(Timestamp(2)), Outcome::Failed));
+        assert_eq!(ledger.give_up(ids[1], Timestamp(6)), None);
+        ledger.withdraw(ids[2]);
+        ledger.withdraw(ids[3]);
+        ledger.withdraw(ids[3]);
+        assert_eq!(ledger.backlog(Timestamp(9)), Some(Backlog::default()));
     }
 
     #[test]

@@ -1,0 +1,277 @@
+//! A batch that passes through an inline tap: told of from its first byte to the end of its answer, by the data path,
+//! which waits for nothing here.
+//!
+//! ```text
+//! request ─► Passing: open, start, chunk …, end ──► inspection's thread ──► arrival ─┐
+//! response ─► Ending: finish ───────────────────────────────────────────► progress ─┴─► buffer
+//! ```
+//!
+//! An arrival is told once the batch has been looked at, and its progress after it: the last one told holds, so what
+//! happened meanwhile is told at once. A batch is always finished: at the latest when what holds it is dropped.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use axum::body::Bytes;
+use forebay_shared::{BatchArrival, BatchProgress, DataCharacteristics, Outcome, Timestamp};
+
+use super::Tap;
+use super::inspector::{Inspector, Inspectors, Job, Kept};
+
+/// A batch is handed over in parts of about this much; a shorter one at its end, whole.
+const HAND_OVER: usize = 128 << 10;
+
+/// What data path and inspection share of a batch.
+pub(super) struct Record {
+    pub(super) tap: Tap,
+    pub(super) batch_id: u64,
+    pub(super) arrived_at: Timestamp,
+    /// A copy: a header's value keeps all that was read with it in memory.
+    content_type: Option<Arc<str>>,
+    /// Only inspection's thread takes it.
+    pub(super) inspector: Mutex<Inspector>,
+    telling: Mutex<Telling>,
+}
+
+#[derive(Default)]
+struct Telling {
+    /// The arrival has been told.
+    told: bool,
+    /// The last progress, if it came before the arrival was told.
+    kept: Option<(BatchProgress, Timestamp)>,
+}
+
+impl Record {
+    pub(super) fn content_type(&self) -> Option<&str> {
+        self.content_type.as_deref()
+    }
+
+    /// Tells that the batch arrived, and what became of it meanwhile.
+    pub(super) fn tell(&self, characteristics: DataCharacteristics) {
+        let (batch_id, arrived_at) = (self.batch_id, self.arrived_at);
+        let mut telling = self.telling();
+        self.tap.tell(BatchArrival { batch_id, arrived_at, characteristics });
+        telling.told = true;
+        if let Some((progress, at)) = telling.kept.take() {
+            self.tap.0.buffer.progress(progress, at);
+        }
+    }
+
+    fn progress(&self, progress: BatchProgress, at: Timestamp) {
+        let mut telling = self.telling();
+        match telling.told {
+            true => self.tap.0.buffer.progress(progress, at),
+            false => telling.kept = Some((progress, at)),
+        }
+    }
+
+    fn start(&self, at: Timestamp) {
+        if let Some(progress) = self.tap.started(self.batch_id, at) {
+            self.progress(progress, at);
+        }
+    }
+
+    /// The first end counts. A batch that failed before it started never did.
+    pub(super) fn finish(&self, at: Timestamp, outcome: Outcome) {
+        let finished = match outcome {
+            Outcome::Failed => self.tap.ledger().give_up(self.batch_id, at),
+            _ => self.tap.ledger().finish(self.batch_id, at, outcome),
+        };
+        if let Some(progress) = finished {
+            self.progress(progress, at);
+        }
+    }
+
+    fn telling(&self) -> MutexGuard<'_, Telling> {
+        self.telling.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Opens batches, and has them inspected; a clone is the same one.
+#[derive(Clone)]
+pub(super) struct Observer(Arc<(Tap, Inspectors)>);
+
+impl Observer {
+    pub(super) fn new(tap: Tap, inspectors: Inspectors) -> Self {
+        Self(Arc::new((tap, inspectors)))
+    }
+
+    pub(super) fn tap(&self) -> &Tap {
+        &self.0.0
+    }
+
+    fn inspectors(&self) -> &Inspectors {
+        &self.0.1
+    }
+
+    /// A batch whose first byte came at `arrived_at`; `announced` bytes are to come, as far as it was said.
+    pub(super) fn open(
+        &self,
+        arrived_at: Timestamp,
+        announced: Option<u64>,
+        content_type: Option<Arc<str>>,
+    ) -> Passing {
+        let tap = self.tap().clone();
+        let batch_id = tap.admit(arrived_at, announced.unwrap_or(0));
+        let (inspector, telling) = Default::default();
+        Passing {
+            record: Arc::new(Record { tap, batch_id, arrived_at, content_type, inspector, telling }),
+            observer: self.clone(),
+            announced: announced.unwrap_or(0),
+            total: 0,
+            feed: Feed::Unasked,
+            part: None,
+            handed_over: false,
+            started: false,
+            ended: false,
+        }
+    }
+
+    /// A batch that nobody is to look into.
+    pub(super) fn open_unseen(&self, arrived_at: Timestamp) -> Passing {
+        let mut passing = self.open(arrived_at, None, None);
+        passing.feed = Feed::Unseen;
+        passing
+    }
+}
+
+/// How much more of a batch inspection is given.
+enum Feed {
+    /// Nothing came yet.
+    Unasked,
+    /// So many bytes more.
+    More(usize),
+    /// Nothing more; it has some.
+    Enough,
+    /// Nothing at all: it could not keep up.
+    Nothing,
+    /// Nothing, as was meant.
+    Unseen,
+}
+
+/// A batch on its way, in the hands of what reads it.
+pub(super) struct Passing {
+    record: Arc<Record>,
+    observer: Observer,
+    announced: u64,
+    total: u64,
+    feed: Feed,
+    /// What is not handed over yet.
+    part: Option<Kept>,
+    handed_over: bool,
+    started: bool,
+    ended: bool,
+}
+
+impl Passing {
+    /// The half that stays with the answer.
+    pub(super) fn ending(&self) -> Ending {
+        Ending(Some(Arc::clone(&self.record)))
+    }
+
+    /// The target takes the batch.
+    pub(super) fn start(&mut self, at: Timestamp) {
+        if !self.started {
+            self.started = true;
+            self.record.start(at);
+        }
+    }
+
+    pub(super) fn started(&self) -> bool {
+        self.started
+    }
+
+    /// Its next bytes.
+    pub(super) fn chunk(&mut self, chunk: &Bytes) {
+        self.total += chunk.len() as u64;
+        if let Feed::Unasked = self.feed {
+            self.feed = Feed::More(self.observer.inspectors().budget());
+        }
+        let Feed::More(budget) = self.feed else { return };
+        let take = chunk.len().min(budget);
+        let left = self.announced.saturating_sub(self.total - chunk.len() as u64);
+        let expected = (left.max(take as u64)).min(HAND_OVER.min(budget) as u64) as usize;
+        let part = self.part.get_or_insert_with(|| self.observer.inspectors().part(expected));
+        if !part.extend(&chunk[..take]) {
+            let none = part.len() == 0 && !self.handed_over;
+            self.feed = if none { Feed::Nothing } else { Feed::Enough };
+            return;
+        }
+        let full = part.len() >= HAND_OVER;
+        self.feed = if take == budget { Feed::Enough } else { Feed::More(budget - take) };
+        if full {
+            self.hand_over(None);
+        }
+    }
+
+    /// Bytes of a batch that nobody is to look into.
+    pub(super) fn count(&mut self, bytes: u64) {
+        self.total += bytes;
+    }
+
+    /// The batch is whole, or no more of it comes.
+    pub(super) fn end(&mut self) {
+        if std::mem::replace(&mut self.ended, true) {
+            return;
+        }
+        let total = if self.started { self.total } else { self.total.max(self.announced) };
+        match self.feed {
+            Feed::Unseen => self.record.tell(super::inspector::unseen(total)),
+            Feed::Unasked | Feed::Nothing => self.uninspected(total),
+            Feed::More(_) | Feed::Enough => self.hand_over(Some(total)),
+        }
+    }
+
+    /// It was none: a body that turned out to have no bytes.
+    pub(super) fn withdraw(mut self) {
+        self.ended = true;
+        self.record.tap.ledger().withdraw(self.record.batch_id);
+    }
+
+    pub(super) fn total(&self) -> u64 {
+        self.total
+    }
+
+    fn hand_over(&mut self, end: Option<u64>) {
+        self.handed_over = true;
+        let job = Job { record: Arc::clone(&self.record), part: self.part.take(), end };
+        if self.observer.inspectors().submit(job).is_ok() {
+            return;
+        }
+        self.feed = Feed::Enough;
+        if let Some(total) = end {
+            self.uninspected(total);
+        }
+    }
+
+    fn uninspected(&self, total: u64) {
+        if total > 0 {
+            self.record.tap.0.metrics.tap_uninspected_batches.inc();
+        }
+        self.record.tell(crate::characteristics::volume_only(total, self.record.content_type()));
+    }
+}
+
+impl Drop for Passing {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
+/// The end of a batch, in the hands of what answers it: failed, unless it is told otherwise before it is dropped.
+pub(super) struct Ending(Option<Arc<Record>>);
+
+impl Ending {
+    pub(super) fn finish(mut self, at: Timestamp, outcome: Outcome) {
+        if let Some(record) = self.0.take() {
+            record.finish(at, outcome);
+        }
+    }
+}
+
+impl Drop for Ending {
+    fn drop(&mut self) {
+        if let Some(record) = self.0.take() {
+            record.finish(Timestamp::now(), Outcome::Failed);
+        }
+    }
+}

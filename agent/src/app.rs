@@ -23,12 +23,13 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use crate::args::{Args, Config};
+use crate::backlog::{self, Reading};
 use crate::buffer::Buffer;
 use crate::metrics::Metrics;
 use crate::sampler::{self, Sampler, Sink};
 use crate::server::{self, Facts};
 use crate::shipper::{self, Shipper, Token};
-use crate::tap::Tap;
+use crate::tap::{self, Tap};
 use crate::telemetry;
 
 /// Threads for the inspection of large batches and for looking up names.
@@ -83,7 +84,9 @@ impl App {
         let (registry, metrics) = Metrics::new();
         let health = Health::new(&["sampler", "shipper"], Timestamp::now());
         let buffer = Buffer::new(config.buffer, metrics.clone());
-        let tap = config.push.then(|| Tap::new(buffer.clone(), metrics.clone()));
+        let tapped = config.push || !config.dirs.is_empty();
+        let tap = tapped.then(|| Tap::new(buffer.clone(), metrics.clone()).forgetting_after(config.forget_after));
+        let reading = config.backlog.is_some().then(Reading::default);
         let token = config.token_file.clone().map(Token::new);
         let url = config.observations.clone();
         let shipper = Shipper::new(buffer.clone(), url, token, health.clone(), metrics.clone())?;
@@ -94,8 +97,14 @@ impl App {
             listener,
             sampler,
             shipper,
-            sink: Sink { buffer: buffer.clone(), tap: tap.clone(), health: health.clone(), metrics: metrics.clone() },
-            facts: Facts { health, registry: Arc::new(registry), metrics, buffer, tap },
+            sink: Sink {
+                buffer: buffer.clone(),
+                tap: tap.clone(),
+                reading,
+                health: health.clone(),
+                metrics: metrics.clone(),
+            },
+            facts: Facts { health, registry: Arc::new(registry), metrics, buffer, tap, push: config.push },
             config,
         })
     }
@@ -104,10 +113,11 @@ impl App {
         let Self { config, listener, sampler, shipper, sink, facts } = self;
         let (stop, drain) = (CancellationToken::new(), CancellationToken::new());
         let address = listener.local_addr().context("cannot tell the address that was bound")?;
+        let mut parts = JoinSet::new();
+        spawn_sources(&mut parts, &config, &sink, &stop);
         let service = server::routes(facts).into_make_service_with_connect_info::<SocketAddr>();
         let serve = axum::serve(listener, service).with_graceful_shutdown(stop.clone().cancelled_owned());
 
-        let mut parts = JoinSet::new();
         let serve = async { serve.await.map_or_else(|error| error.to_string(), |()| "it ended".into()) };
         parts.spawn(async { ("server", serve.await) });
         let sample = sampler::run(sampler, config.interval, sink, stop.clone());
@@ -132,6 +142,18 @@ impl App {
         let _ = timeout(GRACE, async { while parts.join_next().await.is_some() {} }).await;
         drain.cancel();
         ship.await.context("the shipper panicked")
+    }
+}
+
+/// Starts what tells of batches and of the backlog by itself.
+fn spawn_sources(parts: &mut JoinSet<(&'static str, String)>, config: &Config, sink: &Sink, stop: &CancellationToken) {
+    for (path, tap) in config.dirs.iter().zip(sink.tap.iter().cycle()) {
+        let follow = tap::dir::run(path.clone(), tap.clone(), config.state.clone(), sink.health.clone(), stop.clone());
+        parts.spawn(async { (follow.await, ("directory tap", "it ended".to_owned())).1 });
+    }
+    if let (Some(source), Some(reading)) = (config.backlog.clone(), sink.reading.clone()) {
+        let read = backlog::run(source, reading, sink.health.clone(), sink.metrics.clone(), stop.clone());
+        parts.spawn(async { (read.await, ("reading of the backlog", "it ended".to_owned())).1 });
     }
 }
 

@@ -11,8 +11,12 @@ use clap::{Parser, ValueEnum};
 use forebay_shared::Bytes;
 use reqwest::Url;
 
+use crate::backlog::BacklogSource;
+
 const SHORTEST_INTERVAL: Duration = Duration::from_millis(20);
 const LONGEST_INTERVAL: Duration = Duration::from_secs(3600);
+const SHORTEST_MEMORY: Duration = Duration::from_secs(60);
+const LONGEST_MEMORY: Duration = Duration::from_secs(30 * 24 * 3600);
 const SMALLEST_BUFFER: Bytes = Bytes(64 << 10);
 const LARGEST_BUFFER: Bytes = Bytes(1 << 30);
 
@@ -45,8 +49,22 @@ pub struct Args {
     pub cgroup_root: PathBuf,
 
     /// How batches are seen; may be given more than once.
-    #[arg(long, env = "FOREBAY_TAP", value_delimiter = ',')]
+    #[arg(long, env = "FOREBAY_TAP", value_delimiter = ',', value_name = "push|dir=PATH")]
     pub tap: Vec<TapKind>,
+
+    /// Directory of the agent's own, for what it must know after a restart: which files it has told of.
+    #[arg(long, env = "FOREBAY_STATE", value_name = "PATH")]
+    pub state: Option<PathBuf>,
+
+    /// Where the backlog is read that no tap sees: a Prometheus metric, such as
+    /// metrics=http://127.0.0.1:9308/metrics#kafka_consumergroup_lag{group="a"}; `,age=METRIC` behind it tells how many
+    /// seconds the oldest has waited.
+    #[arg(long, env = "FOREBAY_BACKLOG", value_name = "metrics=URL#METRIC")]
+    pub backlog: Option<BacklogSource>,
+
+    /// Time after which a pushed batch is no longer open of whose start or end nothing was told.
+    #[arg(long, env = "FOREBAY_FORGET_AFTER", value_name = "DURATION", default_value = "1h", value_parser = forget_after)]
+    pub forget_after: Duration,
 
     /// Time between samples.
     #[arg(long, env = "FOREBAY_INTERVAL", value_name = "DURATION", default_value = "1s", value_parser = interval)]
@@ -91,10 +109,24 @@ impl FromStr for Sampling {
 }
 
 /// How batches are seen.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum TapKind {
     /// The component pushes them, or their vectors, over loopback.
     Push,
+    /// They are files of a directory.
+    Dir(PathBuf),
+}
+
+impl FromStr for TapKind {
+    type Err = anyhow::Error;
+
+    fn from_str(text: &str) -> anyhow::Result<Self> {
+        match text.split_once('=') {
+            None if text == "push" => Ok(Self::Push),
+            Some(("dir", path)) if !path.is_empty() => Ok(Self::Dir(path.into())),
+            _ => anyhow::bail!("expected push or dir=PATH"),
+        }
+    }
 }
 
 /// How log lines look.
@@ -111,6 +143,13 @@ fn interval(text: &str) -> anyhow::Result<Duration> {
     let interval = humantime::parse_duration(text).context(expected)?;
     ensure!((SHORTEST_INTERVAL..=LONGEST_INTERVAL).contains(&interval), expected);
     Ok(interval)
+}
+
+fn forget_after(text: &str) -> anyhow::Result<Duration> {
+    let expected = "expected a duration from 1m to 30d, such as 1h";
+    let after = humantime::parse_duration(text).context(expected)?;
+    ensure!((SHORTEST_MEMORY..=LONGEST_MEMORY).contains(&after), expected);
+    Ok(after)
 }
 
 fn buffer(text: &str) -> anyhow::Result<Bytes> {
@@ -131,6 +170,10 @@ pub(crate) struct Config {
     pub(crate) sampling: Sampling,
     pub(crate) cgroup_root: PathBuf,
     pub(crate) push: bool,
+    pub(crate) dirs: Vec<PathBuf>,
+    pub(crate) state: Option<PathBuf>,
+    pub(crate) backlog: Option<BacklogSource>,
+    pub(crate) forget_after: Duration,
     pub(crate) interval: Duration,
     pub(crate) flush: Duration,
     pub(crate) buffer: Bytes,
@@ -151,11 +194,22 @@ impl TryFrom<Args> for Config {
             sampling,
             cgroup_root: args.cgroup_root,
             push: args.tap.contains(&TapKind::Push),
+            dirs: dirs(args.tap),
+            state: args.state,
+            backlog: args.backlog,
+            forget_after: args.forget_after,
             interval: args.interval,
             flush: args.flush,
             buffer: args.buffer,
         })
     }
+}
+
+fn dirs(taps: Vec<TapKind>) -> Vec<PathBuf> {
+    let mut dirs: Vec<PathBuf> = taps.into_iter().filter_map(|tap| if let TapKind::Dir(path) = tap { Some(path) } else { None }).collect();
+    dirs.sort();
+    dirs.dedup();
+    dirs
 }
 
 /// The URL of `POST /api/v1/observations` at an aggregator.
@@ -186,6 +240,27 @@ mod tests {
         assert_eq!((config.interval, config.flush), (Duration::from_secs(1), Duration::from_secs(5)));
         assert_eq!((config.buffer, config.push), (Bytes(4 << 20), false));
         assert_eq!(config.listen.port(), 9410);
+        assert_eq!(config.forget_after, crate::tap::FORGET_AFTER);
+        assert_eq!((config.state, config.backlog, config.dirs), (None, None, vec![]));
+    }
+
+    #[test]
+    fn taps_add_up_and_a_directory_counts_once() {
+        let flags = ["--aggregator=http://a", "--sampling=pids=p", "--tap=dir=/in,push", "--tap=dir=/out", "--tap=dir=/in"];
+        let config = Config::try_from(parse(&flags).unwrap()).unwrap();
+        assert!(config.push);
+        assert_eq!(config.dirs, [PathBuf::from("/in"), PathBuf::from("/out")]);
+    }
+
+    #[test]
+    fn a_backlog_is_told_by_its_url_and_its_metric() {
+        for right in [
+            "metrics=http://127.0.0.1:9308/metrics#kafka_consumergroup_lag",
+            "metrics=http://a/#lag{group=\"a\",topic!=\"b\"}",
+            "metrics=https://a:1/m?x=1#lag,age=wait_seconds{group=\"a\"}",
+        ] {
+            assert!(parse(&["--backlog", right]).unwrap().backlog.is_some(), "{right}");
+        }
     }
 
     #[test]
@@ -196,7 +271,15 @@ mod tests {
             ("--interval", "often", "such as 1s"),
             ("--flush", "2h", "20ms to 1h"),
             ("--buffer", "1Ki", "64Ki to 1Gi"),
-            ("--tap", "pull", "push"),
+            ("--tap", "pull", "push or dir=PATH"),
+            ("--tap", "dir=", "push or dir=PATH"),
+            ("--forget-after", "1s", "1m to 30d"),
+            ("--backlog", "http://a/#lag", "metrics=URL#metric"),
+            ("--backlog", "metrics=http://a/", "metrics=URL#metric"),
+            ("--backlog", "metrics=file:///a#lag", "metrics=URL#metric"),
+            ("--backlog", "metrics=http://a/#lag{a}", "metrics=URL#metric"),
+            ("--backlog", "metrics=http://a/#lag,age=", "metrics=URL#metric"),
+            ("--backlog", "metrics=http://a/#lag x", "metrics=URL#metric"),
             ("--listen", "nowhere", "socket address"),
         ] {
             let error = parse(&[flag, value]).unwrap_err();

@@ -144,6 +144,17 @@ impl Buffer {
         }
     }
 
+    /// What was recorded before this call leaves in this frame or an earlier one.
+    pub(crate) fn open_sequence(&self) -> u64 {
+        self.state().next_sequence
+    }
+
+    /// Frames below it were acknowledged or given up.
+    pub(crate) fn settled_below(&self) -> u64 {
+        let state = self.state();
+        state.closed.front().map_or(state.next_sequence, |front| front.sequence)
+    }
+
     /// Bytes and frames held.
     pub(crate) fn size(&self) -> (usize, usize) {
         let state = self.state();

@@ -38,7 +38,7 @@ fn line(file: &Path, out: &mut impl Write) -> std::io::Result<()> {
 }
 
 /// What the name says, where a pushed batch would have said it by its Content-Type. It only breaks ties.
-fn content_type(file: &Path) -> Option<&'static str> {
+pub(crate) fn content_type(file: &Path) -> Option<&'static str> {
     match file.extension()?.to_str()?.to_ascii_lowercase().as_str() {
         "json" => Some("application/json"),
         "ndjson" | "jsonl" => Some("application/x-ndjson"),

@@ -11,6 +11,7 @@
 
 mod app;
 mod args;
+mod backlog;
 mod buffer;
 mod characteristics;
 mod inspect;
@@ -23,5 +24,6 @@ mod telemetry;
 
 pub use app::{main, run, stdin_closes};
 pub use args::{Args, LogFormat, Sampling, TapKind};
+pub use backlog::BacklogSource;
 pub use characteristics::{DEFAULT_BUDGET, characterise};
 pub use inspect::inspect;

@@ -29,6 +29,7 @@ use tokio_util::sync::CancellationToken;
 use self::kernel_file::KernelFiles;
 use self::reading::Reading;
 use crate::args::Sampling;
+use crate::backlog::Reading as BacklogReading;
 use crate::buffer::Buffer;
 use crate::metrics::Metrics;
 use crate::tap::Tap;
@@ -97,6 +98,8 @@ pub(crate) struct Sink {
     pub(crate) buffer: Buffer,
     /// Knows the backlog, where batches are pushed.
     pub(crate) tap: Option<Tap>,
+    /// Knows it instead, where a metric tells it.
+    pub(crate) reading: Option<BacklogReading>,
     pub(crate) health: Health,
     pub(crate) metrics: Metrics,
 }
@@ -133,7 +136,8 @@ fn tick(sampler: &mut Sampler, sink: &Sink) {
 }
 
 fn record(taken: Taken, at: Timestamp, sink: &Sink) {
-    let backlog: Option<Backlog> = sink.tap.as_ref().and_then(|tap| tap.backlog(at));
+    let taps: Option<Backlog> = sink.tap.as_ref().and_then(|tap| tap.backlog(at));
+    let backlog = sink.reading.as_ref().map_or(taps, |reading| reading.backlog(taps));
     sink.buffer.sample(ResourceSample { backlog, ..taken.sample }, taken.how);
     sink.metrics.sampler_samples.inc();
 }
@@ -193,6 +197,7 @@ mod tests {
         let sink = Sink {
             buffer: Buffer::new(forebay_shared::Bytes(1 << 20), Metrics::new().1),
             tap: None,
+            reading: None,
             health: Health::new(&["sampler"], Timestamp(0)),
             metrics: Metrics::new().1,
         };

@@ -26,11 +26,13 @@ pub(crate) struct Facts {
     pub(crate) metrics: Metrics,
     pub(crate) buffer: Buffer,
     pub(crate) tap: Option<Tap>,
+    /// Batches may be pushed.
+    pub(crate) push: bool,
 }
 
 /// All routes.
 pub(crate) fn routes(facts: Facts) -> Router {
-    let tap = facts.tap.clone().map(tap::routes).unwrap_or_default();
+    let tap = facts.tap.clone().filter(|_| facts.push).map(tap::routes).unwrap_or_default();
     Router::new()
         .route("/livez", get(|| async { "ok" }))
         .route("/readyz", get(readyz))

@@ -1,8 +1,10 @@
-//! Tap: the component's batches, as it tells of them by pushing: that one arrived, that work on it starts and ends.
+//! Tap: the component's batches, as it tells of them by pushing (that one arrived, that work on it starts and ends), and
+//! as files come to lie in its directory and go.
 //!
 //! ```text
 //! POST /v1/batches ─► body, bounded ─► inspection ─► BatchArrival ─┐
-//! …/{id}/start, …/{id}/finish ─► ledger ─► BatchProgress ──────────┴─► buffer
+//! …/{id}/start, …/{id}/finish ─► ledger ─► BatchProgress ──────────┼─► buffer
+//! dir: a file completed, opened, gone ─► inspection, ledger ───────┘
 //!                                   └─► Backlog ─► sampler
 //! ```
 //!
@@ -10,43 +12,69 @@
 //! costs the batch its vector, never its place: the batch is recorded by its volume.
 
 mod body;
+pub(crate) mod dir;
 mod inspection;
 mod ledger;
 mod routes;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use forebay_shared::{Backlog, BatchArrival, DataCharacteristics, Outcome, Timestamp};
+use tokio::time::Instant;
 
 use self::inspection::Inspection;
 use self::ledger::Ledger;
+#[cfg(test)]
+pub(crate) use self::ledger::FORGET_AFTER;
+pub(crate) use self::ledger::Source;
 pub(crate) use self::routes::routes;
 use crate::buffer::Buffer;
 use crate::metrics::Metrics;
 
-/// Shared by the routes and the sampler; a clone is the same tap.
+/// Shared by all taps and the sampler; a clone is the same tap. What it records, it records as of its source.
 #[derive(Clone)]
-pub(crate) struct Tap(Arc<Shared>);
+pub(crate) struct Tap(Arc<Shared>, Source);
 
 struct Shared {
     ledger: Mutex<Ledger>,
+    /// Ages in the ledger count from here: the steps of a wall clock must not make batches old.
+    born: Instant,
     inspection: Inspection,
     buffer: Buffer,
     metrics: Metrics,
 }
 
 impl Tap {
+    /// A tap of what is pushed.
     pub(crate) fn new(buffer: Buffer, metrics: Metrics) -> Self {
         // Ids are unique among the pod's batches, over restarts of the agent too: a random upper half a boot.
         let first_id = u64::from(fastrand::u32(..) >> 1) << 32;
         let ledger = Mutex::new(Ledger::new(first_id));
         let inspection = Inspection::new(crate::characteristics::examine, metrics.clone());
-        Self(Arc::new(Shared { ledger, inspection, buffer, metrics }))
+        Self(Arc::new(Shared { ledger, born: Instant::now(), inspection, buffer, metrics }), Source::Push)
+    }
+
+    /// After how long pushed batches are forgotten whose end is never told.
+    pub(crate) fn forgetting_after(self, after: Duration) -> Self {
+        self.ledger().forget_after(after);
+        self
+    }
+
+    /// The same tap, for what comes from another source.
+    pub(crate) fn of(&self, source: Source) -> Self {
+        Self(Arc::clone(&self.0), source)
     }
 
     /// What waits and what is worked on at `at`.
     pub(crate) fn backlog(&self, at: Timestamp) -> Option<Backlog> {
-        self.ledger().backlog(at)
+        let clock = self.clock();
+        let mut ledger = self.ledger();
+        let forgotten = ledger.forget(clock);
+        let backlog = ledger.backlog(at);
+        drop(ledger);
+        self.0.metrics.tap_expired_batches.inc_by(forgotten);
+        backlog
     }
 
     /// Batches that have not finished.
@@ -56,18 +84,32 @@ impl Tap {
 
     /// Records a batch, and gives its id.
     fn arrive(&self, arrived_at: Timestamp, characteristics: DataCharacteristics) -> u64 {
-        let metrics = &self.0.metrics;
-        let (batch_id, evicted) = self.ledger().arrive(arrived_at, characteristics.data_volume.bytes);
-        metrics.tap_evicted_batches.inc_by(u64::from(evicted));
+        let (bytes, clock) = (characteristics.data_volume.bytes, self.clock());
+        let (batch_id, evicted) = self.ledger().arrive(self.1, arrived_at, bytes, clock);
+        self.0.metrics.tap_evicted_batches.inc_by(u64::from(evicted));
+        self.announce(BatchArrival { batch_id, arrived_at, characteristics });
+        batch_id
+    }
+
+    /// Counts a batch as open that has an id of its own; it is told of later, by [`Self::announce`].
+    fn admit(&self, batch_id: u64, arrived_at: Timestamp, bytes: u64) {
+        let clock = self.clock();
+        let evicted = self.ledger().admit(self.1, batch_id, arrived_at, bytes, clock);
+        self.0.metrics.tap_evicted_batches.inc_by(u64::from(evicted));
+    }
+
+    /// Tells of a batch.
+    fn announce(&self, arrival: BatchArrival) {
+        let (metrics, characteristics) = (&self.0.metrics, &arrival.characteristics);
         metrics.tap_batches.get_or_create(&[("type", characteristics.data_type.as_str())]).inc();
         metrics.tap_bytes.inc_by(characteristics.data_volume.bytes);
-        self.0.buffer.arrival(BatchArrival { batch_id, arrived_at, characteristics });
-        batch_id
+        self.0.buffer.arrival(arrival);
     }
 
     /// Work on a batch starts; false if there is no such batch.
     fn start(&self, batch_id: u64, at: Timestamp) -> bool {
-        let started = self.ledger().start(batch_id, at);
+        let clock = self.clock();
+        let started = self.ledger().start(self.1, batch_id, at, clock);
         match started {
             ledger::Started::Now(progress) => self.0.buffer.progress(progress, at),
             ledger::Started::Before => {}
@@ -78,8 +120,22 @@ impl Tap {
 
     /// Work on a batch has ended; false if there is no such batch.
     fn finish(&self, batch_id: u64, at: Timestamp, outcome: Outcome) -> bool {
-        let finished = self.ledger().finish(batch_id, at, outcome);
+        let finished = self.ledger().finish(self.1, batch_id, at, outcome);
         finished.map(|progress| self.0.buffer.progress(progress, at)).is_some()
+    }
+
+    /// A batch of which nothing was told is gone.
+    fn forget(&self, batch_id: u64) {
+        self.ledger().finish(self.1, batch_id, Timestamp::now(), Outcome::Ok);
+    }
+
+    /// Whether it is known what waits of this source.
+    fn follow(&self, followed: bool) {
+        self.ledger().follow(self.1, followed);
+    }
+
+    fn clock(&self) -> u32 {
+        u32::try_from(self.0.born.elapsed().as_secs()).unwrap_or(u32::MAX)
     }
 
     fn ledger(&self) -> MutexGuard<'_, Ledger> {

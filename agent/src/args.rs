@@ -206,7 +206,8 @@ impl TryFrom<Args> for Config {
 }
 
 fn dirs(taps: Vec<TapKind>) -> Vec<PathBuf> {
-    let mut dirs: Vec<PathBuf> = taps.into_iter().filter_map(|tap| if let TapKind::Dir(path) = tap { Some(path) } else { None }).collect();
+    let mut dirs: Vec<PathBuf> =
+        taps.into_iter().filter_map(|tap| if let TapKind::Dir(path) = tap { Some(path) } else { None }).collect();
     dirs.sort();
     dirs.dedup();
     dirs
@@ -246,7 +247,8 @@ mod tests {
 
     #[test]
     fn taps_add_up_and_a_directory_counts_once() {
-        let flags = ["--aggregator=http://a", "--sampling=pids=p", "--tap=dir=/in,push", "--tap=dir=/out", "--tap=dir=/in"];
+        let flags =
+            ["--aggregator=http://a", "--sampling=pids=p", "--tap=dir=/in,push", "--tap=dir=/out", "--tap=dir=/in"];
         let config = Config::try_from(parse(&flags).unwrap()).unwrap();
         assert!(config.push);
         assert_eq!(config.dirs, [PathBuf::from("/in"), PathBuf::from("/out")]);

@@ -105,7 +105,13 @@ struct Failure {
 }
 
 /// Reads the metric until `stop`.
-pub(crate) async fn run(source: BacklogSource, reading: Reading, health: Health, metrics: Metrics, stop: CancellationToken) {
+pub(crate) async fn run(
+    source: BacklogSource,
+    reading: Reading,
+    health: Health,
+    metrics: Metrics,
+    stop: CancellationToken,
+) {
     health.set(PART, State::Degraded, "not read yet", Timestamp::now());
     let mut oldest = Oldest::default();
     let client = client();
@@ -154,7 +160,7 @@ fn place(url: &Url) -> String {
 
 fn client() -> Result<Client, String> {
     // Exporters are in the pod or the cluster: no proxy is between.
-    let builder = Client::builder().no_proxy().redirect(Policy::limited(2)).connect_timeout(WITHIN).pool_max_idle_per_host(1);
+    let builder = Client::builder().no_proxy().redirect(Policy::limited(2)).pool_max_idle_per_host(1);
     builder.build().map_err(|error| error.to_string())
 }
 
@@ -181,7 +187,10 @@ async fn read(client: &Client, source: &BacklogSource) -> Result<(u64, Option<Du
     while let Some(chunk) = answer.chunk().await.map_err(unreachable)? {
         bytes += chunk.len();
         if bytes > MOST_BYTES {
-            return Err(failure("size", format!("the page is longer than {MOST_BYTES} bytes: have fewer metrics exported")));
+            return Err(failure(
+                "size",
+                format!("the page is longer than {MOST_BYTES} bytes: have fewer metrics exported"),
+            ));
         }
         lines.push(&chunk, &mut take);
     }

@@ -24,9 +24,9 @@ use forebay_shared::{Backlog, BatchArrival, DataCharacteristics, Outcome, Timest
 use tokio::time::Instant;
 
 use self::inspection::Inspection;
-use self::ledger::Ledger;
 #[cfg(test)]
 pub(crate) use self::ledger::FORGET_AFTER;
+use self::ledger::Ledger;
 pub(crate) use self::ledger::Source;
 pub(crate) use self::routes::routes;
 use crate::buffer::Buffer;

@@ -178,8 +178,22 @@ mod tests {
     #[test]
     fn what_is_no_series_is_skipped() {
         for line in [
-            "", "  ", "# HELP lag 5", "# EOF", "lag", "lag{", "lag{a}", "lag{a=} 5", "lag{a=\"b} 5", "lag{a=\"b\"", "lag x",
-            "lag{a=\"b\" c=\"d\"} 5", "{a=\"b\"} 5", "{} 5", "lag{a=\"\\", "lag\u{a0}5",
+            "",
+            "  ",
+            "# HELP lag 5",
+            "# EOF",
+            "lag",
+            "lag{",
+            "lag{a}",
+            "lag{a=} 5",
+            "lag{a=\"b} 5",
+            "lag{a=\"b\"",
+            "lag x",
+            "lag{a=\"b\" c=\"d\"} 5",
+            "{a=\"b\"} 5",
+            "{} 5",
+            "lag{a=\"\\",
+            "lag\u{a0}5",
         ] {
             assert_eq!(value(line), None, "{line}");
         }

@@ -62,7 +62,8 @@ impl Matcher {
             [b'=', ..] => (true, &rest[1..]),
             _ => bail!("label `{label}` has no = or !="),
         };
-        let (value, rest) = quoted(rest.trim_start()).with_context(|| format!("label `{label}` has no value in quotes"))?;
+        let (value, rest) =
+            quoted(rest.trim_start()).with_context(|| format!("label `{label}` has no value in quotes"))?;
         Ok((Self { label: label.to_owned(), value: value.into_owned(), equal }, rest))
     }
 }

@@ -188,7 +188,9 @@ impl Dir {
             }
             Err(error) => {
                 self.watch = None;
-                self.follower.report().watched(Some(format!("the kernel cannot watch it ({error}): scanned each {POLLED:?}")));
+                self.follower
+                    .report()
+                    .watched(Some(format!("the kernel cannot watch it ({error}): scanned each {POLLED:?}")));
             }
         }
         self.followed = Some(identity);

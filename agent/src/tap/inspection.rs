@@ -52,11 +52,7 @@ impl Inspection {
 
     pub(super) fn begin(&self, content_type: Option<&str>) -> Look {
         let inspector = Inspector::new(self.0.examine, Arc::clone(&self.0.room), Self::BUDGET);
-        Look {
-            shared: Arc::clone(&self.0),
-            inspector: Some(inspector),
-            content_type: content_type.map(str::to_owned),
-        }
+        Look { shared: Arc::clone(&self.0), inspector: Some(inspector), content_type: content_type.map(str::to_owned) }
     }
 
     /// The vector of a batch into which nobody could look.
@@ -95,7 +91,8 @@ impl Look {
         let Self { shared, inspector, content_type } = self;
         let content_type = content_type.as_deref();
         let sampled = inspector.as_ref().is_some_and(Inspector::short_of_room);
-        let finish = |inspector: Inspector| catch_unwind(AssertUnwindSafe(|| inspector.finish(total, content_type))).ok();
+        let finish =
+            |inspector: Inspector| catch_unwind(AssertUnwindSafe(|| inspector.finish(total, content_type))).ok();
         let Some(finding) = inspector.and_then(finish) else {
             shared.metrics.tap_inspection_panics.inc();
             tracing::error!(bytes = total, "inspection of a batch panicked; the batch is recorded by its volume");

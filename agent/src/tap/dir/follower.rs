@@ -51,6 +51,7 @@ pub(super) struct Follower {
     /// The last scan has not seen files that are known.
     suspects: bool,
     moving: Option<Moving>,
+    /// The last scan that left no file for later: what a scan finds has come since.
     scanned_at: Option<Timestamp>,
     /// More files lie there than are followed.
     crowded: bool,
@@ -155,7 +156,10 @@ impl Follower {
     /// Takes in an event; `queued` bytes of others wait.
     pub(super) fn take(&mut self, event: Event<'_>, at: Timestamp, queued: u64) {
         if let Event::MovedTo(name, cookie) = event
-            && self.moving.take_if(|moving| moving.cookie == cookie).is_some_and(|from| self.renamed(&from.name, name, at))
+            && self
+                .moving
+                .take_if(|moving| moving.cookie == cookie)
+                .is_some_and(|from| self.renamed(&from.name, name, at))
         {
             return;
         }
@@ -292,7 +296,8 @@ impl Follower {
         let id = batch_id(stat, name_hash);
         let marks = Marks { found, quiet, ..Marks::default() };
         let (size, modified) = (stat.size, stat.modified);
-        self.known.insert(stat.key, File { id, size, modified, arrived_at, name: name_hash, seen: self.generation, marks });
+        self.known
+            .insert(stat.key, File { id, size, modified, arrived_at, name: name_hash, seen: self.generation, marks });
         self.tap.admit(id, arrived_at, size);
         if quiet {
             return;
@@ -403,7 +408,9 @@ impl Follower {
         self.gap = false;
         // What cannot be looked at is not known to be gone.
         self.suspects = !stuck;
-        self.scanned_at = Some(now);
+        if !postponed {
+            self.scanned_at = Some(now);
+        }
         self.report.crowded(self.crowded);
         self.tap.follow(true);
         Ok(postponed.then_some(LEFT_ALONE))
@@ -426,7 +433,7 @@ impl Follower {
         if !settled && !left_alone(&stat) {
             return false;
         }
-        // It came after the last scan, if there was one.
+        // By its own word, but not before a scan that would have found it.
         let modified = Timestamp(u64::try_from(stat.modified / 1_000_000).unwrap_or(0));
         let arrived_at = modified.max(self.scanned_at.unwrap_or(Timestamp(0))).min(now);
         self.judge(name, &stat, cause, arrived_at, false);
@@ -439,7 +446,9 @@ impl Follower {
             return;
         }
         let below = self.tap.0.buffer.settled_below();
-        while self.unsettled.len() > MOST_UNSETTLED || self.unsettled.front().is_some_and(|(in_frame, _)| *in_frame < below) {
+        while self.unsettled.len() > MOST_UNSETTLED
+            || self.unsettled.front().is_some_and(|(in_frame, _)| *in_frame < below)
+        {
             if let Some((_, entry)) = self.unsettled.pop_front() {
                 self.note(entry);
             }

@@ -164,7 +164,7 @@ fn encode(entry: Entry) -> [u8; RECORD] {
     let words = [
         kind | (u64::from(batch.found) << 8),
         batch.id,
-        batch.key.device,
+        batch.key.birth,
         batch.key.inode,
         batch.size,
         batch.modified as u64,
@@ -184,14 +184,14 @@ fn decode(record: &[u8; RECORD]) -> Option<Entry> {
     for (word, bytes) in words.iter_mut().zip(record.as_chunks::<8>().0) {
         *word = u64::from_le_bytes(*bytes);
     }
-    let [kind, id, device, inode, size, modified, at, sum] = words;
+    let [kind, id, birth, inode, size, modified, at, sum] = words;
     if sum != checksum(&record[..RECORD - 8]) {
         return None;
     }
     let at = Timestamp(at);
     let batch = Batch {
         id,
-        key: Key { device, inode },
+        key: Key { inode, birth },
         size,
         modified: modified as i64,
         arrived_at: at,
@@ -219,7 +219,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn batch(id: u64) -> Batch {
-        let key = Key { device: 3, inode: id };
+        let key = Key { inode: id, birth: 3 };
         Batch { id, key, size: 9, modified: -5, arrived_at: Timestamp(77), found: id % 2 == 1, ..Batch::default() }
     }
 

@@ -1,13 +1,14 @@
 //! The files that are known to lie in the directory, and what to make of one that is seen. Pure.
 //!
-//! A file is told by its device, inode, size and time of modification. Names are kept as hashes: they only serve to find
-//! the file that an event is about.
+//! A file is told by its device, inode and birth, and a batch by its size and time of modification besides: inodes are
+//! used again at once, by the next file. Names are kept as hashes: they only serve to find the file that an event is about.
 
 use std::collections::HashMap;
 use std::ffi::OsStr;
 use std::fs::Metadata;
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::MetadataExt as _;
+use std::time::UNIX_EPOCH;
 
 use forebay_shared::Timestamp;
 
@@ -15,11 +16,13 @@ use forebay_shared::Timestamp;
 /// 17 B a name, by slot, are 6.4 MiB. Files beyond it wait until others have gone.
 pub(super) const MOST_FILES: usize = 57_344;
 
-/// Device and inode. The directory's own device is 0: it may have another number when it is mounted again.
+/// Which file it is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub(super) struct Key {
-    pub(super) device: u64,
     pub(super) inode: u64,
+    /// The device and the time of birth, as far as the file system tells it, in one number. The directory's own device
+    /// counts as 0: it may have another number when it is mounted again.
+    pub(super) birth: u64,
 }
 
 /// What `lstat` tells of a file.
@@ -29,6 +32,8 @@ pub(super) struct Stat {
     pub(super) size: u64,
     /// ns since the epoch.
     pub(super) modified: i64,
+    /// Its birth is known: no other file has its key.
+    pub(super) unique: bool,
     /// When its inode last changed, ns since the epoch: also by a rename, and never set back.
     pub(super) changed: i64,
 }
@@ -37,8 +42,11 @@ impl Stat {
     pub(super) fn of(meta: &Metadata, directory_device: u64) -> Self {
         let nanos = |seconds: i64, nanos: i64| seconds.saturating_mul(1_000_000_000).saturating_add(nanos);
         let device = if meta.dev() == directory_device { 0 } else { meta.dev() };
+        let born = meta.created().ok().and_then(|at| at.duration_since(UNIX_EPOCH).ok());
+        let birth = mix(device ^ mix(born.map_or(0, |born| born.as_nanos() as u64)));
         Self {
-            key: Key { device, inode: meta.ino() },
+            key: Key { inode: meta.ino(), birth },
+            unique: born.is_some(),
             size: meta.size(),
             modified: nanos(meta.mtime(), meta.mtime_nsec()),
             changed: nanos(meta.ctime(), meta.ctime_nsec()),
@@ -51,14 +59,15 @@ pub(super) type NameHash = u64;
 
 /// FNV-1a, and a finish that spreads it: stable over versions, since ids come of it.
 pub(super) fn hash_name(name: &OsStr) -> NameHash {
-    mix(name.as_bytes().iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
-        (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
-    }))
+    mix(name
+        .as_bytes()
+        .iter()
+        .fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)))
 }
 
 /// The batch's id: the same file has the same, whoever tells of it and however often.
 pub(super) fn batch_id(stat: &Stat, name: NameHash) -> u64 {
-    let parts = [stat.key.device, stat.key.inode, stat.size, stat.modified as u64, name];
+    let parts = [stat.key.birth, stat.key.inode, stat.size, stat.modified as u64, name];
     parts.into_iter().fold(0, |hash, part| mix(hash ^ part)) >> 1
 }
 
@@ -150,7 +159,7 @@ impl Known {
             Cause::Found { unbroken: true } => return Verdict::Same,
             // The end of the writing in which a scan found it, or more of it.
             Cause::Closed | Cause::Moved if file.marks.found => Verdict::Same,
-            Cause::Found { .. } if file.marks.found && stat.size >= file.size => Verdict::Same,
+            Cause::Found { .. } if file.marks.found && stat.unique && stat.size >= file.size => Verdict::Same,
             _ => Verdict::Replaced,
         };
         if verdict == Verdict::Same {
@@ -201,7 +210,7 @@ mod tests {
     use super::*;
 
     fn stat(size: u64, modified: i64) -> Stat {
-        Stat { key: Key { device: 0, inode: 7 }, size, modified, changed: modified }
+        Stat { key: Key { inode: 7, birth: 3 }, size, modified, unique: true, changed: modified }
     }
 
     fn judged(found: bool, now: Stat, cause: Cause) -> Verdict {
@@ -229,7 +238,10 @@ mod tests {
         let mut known = Known::default();
         let marks = Marks { found: true, ..Marks::default() };
         known.insert(stat(10, 100).key, File { size: 10, modified: 100, marks, ..File::default() });
-        assert_eq!(known.judge(&stat(20, 150), Cause::Found { unbroken: false }), Verdict::Same);
+        let broken = Cause::Found { unbroken: false };
+        let maybe_another = Stat { unique: false, ..stat(20, 150) };
+        assert_eq!(known.judge(&maybe_another, broken), Verdict::Replaced);
+        assert_eq!(known.judge(&stat(20, 150), broken), Verdict::Same);
         assert_eq!(known.judge(&stat(30, 200), Cause::Closed), Verdict::Same);
         assert_eq!(known.judge(&stat(40, 300), Cause::Closed), Verdict::Replaced);
     }
@@ -246,7 +258,7 @@ mod tests {
     fn a_name_finds_the_file_that_has_it_now() {
         let mut known = Known::default();
         let (a, b) = (hash_name("a".as_ref()), hash_name("b".as_ref()));
-        let (first, second) = (Key { device: 0, inode: 1 }, Key { device: 0, inode: 2 });
+        let (first, second) = (Key { inode: 1, birth: 0 }, Key { inode: 2, birth: 0 });
         known.insert(first, File { name: a, ..File::default() });
         known.rename(first, b, 1);
         known.insert(second, File { name: a, ..File::default() });
@@ -259,9 +271,11 @@ mod tests {
     #[test]
     fn ids_differ_by_every_part_and_stay_the_same() {
         let base = stat(10, 100);
-        let other_inode = Stat { key: Key { device: 0, inode: 8 }, ..base };
+        let other_inode = Stat { key: Key { inode: 8, birth: 3 }, ..base };
+        let reused = Stat { key: Key { birth: 4, ..base.key }, ..base };
         let ids = [
             batch_id(&base, 1),
+            batch_id(&reused, 1),
             batch_id(&base, 2),
             batch_id(&stat(11, 100), 1),
             batch_id(&stat(10, 101), 1),

@@ -71,7 +71,8 @@ impl Report {
             let files = self.unreadable;
             format!("the last {files} files could not be read: expected files that the agent's user may read")
         });
-        let crowded = self.crowded.then(|| format!("more than {MOST_FILES} files lie there: the others wait to be seen"));
+        let crowded =
+            self.crowded.then(|| format!("more than {MOST_FILES} files lie there: the others wait to be seen"));
         let found = [&self.absent, &self.watched, &self.state, &crowded, &unreadable];
         let detail = found.into_iter().flatten().next().cloned().unwrap_or_default();
         if self.told.as_ref() == Some(&detail) {

@@ -158,14 +158,14 @@ fn a_scan_ends_no_file_that_is_being_renamed_meanwhile() {
 fn only_so_many_files_are_followed_and_the_others_are_looked_for_once_there_is_room() {
     let mut fixture = fixture();
     for inode in 0..MOST_FILES as u64 {
-        let key = Key { device: 9, inode };
+        let key = Key { inode, birth: 9 };
         fixture.follower.known.insert(key, File { name: inode, ..File::default() });
     }
     let stat = fixture.write("a", "1\n");
     fixture.follower.judge("a".as_ref(), &stat, Cause::Closed, Timestamp(5), false);
     assert!(fixture.recorded().arrivals.is_empty() && !fixture.follower.wants_scan());
     for inode in 0..PLACES as u64 {
-        fixture.follower.known.remove(Key { device: 9, inode });
+        fixture.follower.known.remove(Key { inode, birth: 9 });
     }
     assert!(fixture.follower.wants_scan());
     assert!(Path::new(fixture.inbox.path()).join("a").exists());

@@ -189,7 +189,7 @@ async fn a_vector_is_read_as_one_while_large_batches_take_all_of_the_room() {
 #[tokio::test]
 async fn what_the_routes_do_not_take_is_a_problem_document_too() {
     let server = Server::start().await;
-    let send = async |method: reqwest::Method, path: &str| {
+    let send = async |method: Method, path: &str| {
         let answer = server.http.request(method, format!("http://{}{path}", server.address)).send().await.unwrap();
         let header = |name| answer.headers().get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
         let (kind, allow) = (header("content-type"), header("allow"));
@@ -198,17 +198,17 @@ async fn what_the_routes_do_not_take_is_a_problem_document_too() {
         (status, allow, answer.json::<serde_json::Value>().await.unwrap())
     };
     for (method, path) in [
-        (reqwest::Method::GET, "/v1/batches"),
-        (reqwest::Method::PUT, "/v1/batches/1/start"),
-        (reqwest::Method::DELETE, "/v1/batches/1/finish"),
+        (Method::GET, "/v1/batches"),
+        (Method::PUT, "/v1/batches/1/start"),
+        (Method::DELETE, "/v1/batches/1/finish"),
     ] {
         let (status, allow, problem) = send(method.clone(), path).await;
         assert_eq!((status, allow.as_deref()), (405, Some("POST")), "{path}");
         assert!(problem["detail"].as_str().unwrap().contains(method.as_str()));
     }
-    let (status, _, problem) = send(reqwest::Method::POST, "/v1/batches/%ff/start").await;
+    let (status, _, problem) = send(Method::POST, "/v1/batches/%ff/start").await;
     assert_eq!((status, problem["field"].as_str()), (404, Some("id")));
-    let (status, _, problem) = send(reqwest::Method::POST, "/v1/batches/1/finish?outcome=ok&outcome=ok").await;
+    let (status, _, problem) = send(Method::POST, "/v1/batches/1/finish?outcome=ok&outcome=ok").await;
     assert_eq!((status, problem["field"].as_str()), (400, Some("outcome")));
 }
 

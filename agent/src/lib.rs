@@ -7,7 +7,8 @@
 //! ```
 //!
 //! It lives in somebody else's pod: memory is bounded, nothing waits for it, and no failure of its own reaches the
-//! component. One thread does all the work, but for the inspection of large batches.
+//! component. One thread does all the work, but for the inspection of large batches, and for directories, whose file systems
+//! may hang.
 
 mod app;
 mod args;

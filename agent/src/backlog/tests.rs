@@ -88,7 +88,7 @@ async fn until_health(health: &Health, is: impl Fn(&str) -> bool) -> String {
             tokio::time::sleep(Duration::from_millis(2)).await;
         }
     };
-    tokio::time::timeout(Duration::from_secs(60), wait).await.expect("in time")
+    timeout(Duration::from_secs(60), wait).await.expect("in time")
 }
 
 #[tokio::test(start_paused = true)]

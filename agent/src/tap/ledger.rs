@@ -164,7 +164,9 @@ impl Ledger {
         lane.in_service.retain(|_, batch| batch.heard_at > oldest);
         let silent = |(id, batch): (&u64, &Waiting)| (batch.heard_at <= oldest).then_some(*id);
         let gone: Vec<u64> = lane.waiting.iter().filter_map(silent).collect();
-        gone.into_iter().for_each(|id| drop(lane.leave_waiting(id)));
+        for id in gone {
+            lane.leave_waiting(id);
+        }
         (before - lane.open()) as u64
     }
 

@@ -197,11 +197,9 @@ async fn what_the_routes_do_not_take_is_a_problem_document_too() {
         assert_eq!(kind.as_deref(), Some("application/problem+json"), "{path}");
         (status, allow, answer.json::<serde_json::Value>().await.unwrap())
     };
-    for (method, path) in [
-        (Method::GET, "/v1/batches"),
-        (Method::PUT, "/v1/batches/1/start"),
-        (Method::DELETE, "/v1/batches/1/finish"),
-    ] {
+    for (method, path) in
+        [(Method::GET, "/v1/batches"), (Method::PUT, "/v1/batches/1/start"), (Method::DELETE, "/v1/batches/1/finish")]
+    {
         let (status, allow, problem) = send(method.clone(), path).await;
         assert_eq!((status, allow.as_deref()), (405, Some("POST")), "{path}");
         assert!(problem["detail"].as_str().unwrap().contains(method.as_str()));

@@ -87,19 +87,19 @@ impl Tap {
         let (bytes, clock) = (characteristics.data_volume.bytes, self.clock());
         let (batch_id, evicted) = self.ledger().arrive(self.1, arrived_at, bytes, clock);
         self.0.metrics.tap_evicted_batches.inc_by(u64::from(evicted));
-        self.announce(BatchArrival { batch_id, arrived_at, characteristics });
+        self.tell(BatchArrival { batch_id, arrived_at, characteristics });
         batch_id
     }
 
-    /// Counts a batch as open that has an id of its own; it is told of later, by [`Self::announce`].
-    fn admit(&self, batch_id: u64, arrived_at: Timestamp, bytes: u64) {
+    /// Counts a batch as open that has an id of its own; it is told of later, by [`Self::tell`].
+    fn admit_as(&self, batch_id: u64, arrived_at: Timestamp, bytes: u64) {
         let clock = self.clock();
         let evicted = self.ledger().admit(self.1, batch_id, arrived_at, bytes, clock);
         self.0.metrics.tap_evicted_batches.inc_by(u64::from(evicted));
     }
 
     /// Tells of a batch.
-    fn announce(&self, arrival: BatchArrival) {
+    fn tell(&self, arrival: BatchArrival) {
         let (metrics, characteristics) = (&self.0.metrics, &arrival.characteristics);
         metrics.tap_batches.get_or_create(&[("type", characteristics.data_type.as_str())]).inc();
         metrics.tap_bytes.inc_by(characteristics.data_volume.bytes);

@@ -52,6 +52,8 @@ const SCAN_SHARE: u32 = 20;
 const MOVE: Duration = Duration::from_millis(20);
 /// What the aggregator has acknowledged is looked at so often, as long as there is something to acknowledge.
 const SETTLE: Duration = Duration::from_millis(50);
+/// Time for it when the agent stops.
+const LAST: Duration = Duration::from_millis(500);
 
 /// Follows the directory until `stop`. `state` is a directory of the agent's own, for what is to be known after a
 /// restart.
@@ -119,7 +121,13 @@ impl Dir {
             let wait = self.turn();
             self.wait(wake, wait);
         }
+        // What the shipper brings on its way out is not to be told again after the restart.
+        let until = Instant::now() + LAST;
         self.follower.settle();
+        while self.follower.unsettled() && Instant::now() < until {
+            std::thread::park_timeout(SETTLE / 5);
+            self.follower.settle();
+        }
     }
 
     /// One round of what is due; gives the time until something is due again.

@@ -110,7 +110,7 @@ impl Follower {
     /// again.
     fn with(mut self, restored: Vec<Batch>) -> Self {
         for batch in restored {
-            self.tap.admit(batch.id, batch.arrived_at, batch.size);
+            self.tap.admit_as(batch.id, batch.arrived_at, batch.size);
             let Some(gone_at) = batch.gone_at else { continue };
             if !batch.settled {
                 self.announce(batch.id, batch.arrived_at, self.tap.0.inspection.volume_only(batch.size, None));
@@ -298,7 +298,7 @@ impl Follower {
         let (size, modified) = (stat.size, stat.modified);
         self.known
             .insert(stat.key, File { id, size, modified, arrived_at, name: name_hash, seen: self.generation, marks });
-        self.tap.admit(id, arrived_at, size);
+        self.tap.admit_as(id, arrived_at, size);
         if quiet {
             return;
         }
@@ -321,7 +321,7 @@ impl Follower {
     }
 
     fn announce(&mut self, batch_id: u64, arrived_at: Timestamp, characteristics: DataCharacteristics) {
-        self.tap.announce(BatchArrival { batch_id, arrived_at, characteristics });
+        self.tap.tell(BatchArrival { batch_id, arrived_at, characteristics });
         self.await_settling(Entry::Settled(batch_id));
     }
 

@@ -10,6 +10,7 @@
 
 mod exposition;
 mod oldest;
+mod page;
 mod selector;
 
 use std::str::FromStr;
@@ -19,32 +20,30 @@ use std::time::Duration;
 use anyhow::{Context as _, ensure};
 use forebay_shared::health::{Health, State};
 use forebay_shared::{Backlog, Timestamp};
-use reqwest::redirect::Policy;
-use reqwest::{Client, Url, header};
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 use tokio_util::sync::CancellationToken;
 
 use self::exposition::{Lines, Series};
 use self::oldest::Oldest;
+use self::page::Pages;
 pub(crate) use self::selector::Selector;
 use crate::metrics::Metrics;
+use crate::shipper::Target;
 
 /// From one reading to the next: exporters ask their brokers no more often.
 const EVERY: Duration = Duration::from_secs(5);
-/// The longest that a reading may take, and the longest page.
+/// The longest that a reading may take.
 const WITHIN: Duration = Duration::from_secs(2);
-const MOST_BYTES: usize = 4 << 20;
 /// A reading holds for so long: three attempts may fail.
 const HOLDS: Duration = Duration::from_secs(16);
 const PART: &str = "backlog";
-const ACCEPT: &str = "application/openmetrics-text;version=1.0.0;q=0.9, text/plain;version=0.0.4";
 const EXPECTED: &str = "expected metrics=URL#metric, such as metrics=http://127.0.0.1:9308/metrics#kafka_consumergroup_lag, \
                         with matchers such as {group=\"a\",topic!=\"b\"} and ,age=METRIC if need be";
 
 /// Where the backlog is read.
 #[derive(Clone, Debug, PartialEq)]
 pub struct BacklogSource {
-    url: Url,
+    page: Target,
     waiting: Selector,
     /// Tells how long the oldest has waited, seconds.
     age: Option<Selector>,
@@ -56,8 +55,7 @@ impl FromStr for BacklogSource {
     fn from_str(text: &str) -> anyhow::Result<Self> {
         let source = text.strip_prefix("metrics=").and_then(|rest| rest.split_once('#'));
         let (url, selectors) = source.context(EXPECTED)?;
-        let url: Url = url.parse().context(EXPECTED)?;
-        ensure!(matches!(url.scheme(), "http" | "https") && url.has_host(), EXPECTED);
+        let page = Target::of_page(url).context(EXPECTED)?;
         let (waiting, rest) = Selector::parse(selectors).context(EXPECTED)?;
         let age = match rest.strip_prefix(",age=") {
             Some(age) => {
@@ -70,7 +68,7 @@ impl FromStr for BacklogSource {
                 None
             }
         };
-        Ok(Self { url, waiting, age })
+        Ok(Self { page, waiting, age })
     }
 }
 
@@ -114,13 +112,12 @@ pub(crate) async fn run(
 ) {
     health.set(PART, State::Degraded, "not read yet", Timestamp::now());
     let mut oldest = Oldest::default();
-    let client = client();
+    let mut pages = Pages::new(source.page.clone());
     let mut ticks = interval(EVERY);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     while stop.run_until_cancelled(ticks.tick()).await.is_some() {
         let read = async {
-            let client = client.as_ref().map_err(|error| failure("client", error.clone()))?;
-            let found = timeout(WITHIN, read(client, &source)).await;
+            let found = timeout(WITHIN, read(&mut pages, &source)).await;
             found.unwrap_or_else(|_| Err(failure("timeout", format!("no whole answer within {WITHIN:?}"))))
         };
         let Some(read) = stop.run_until_cancelled(read).await else { break };
@@ -145,36 +142,17 @@ pub(crate) async fn run(
 
 /// Logs when it turns bad, not each time.
 fn degraded(health: &Health, source: &BacklogSource, failure: &Failure) {
-    let detail = format!("cannot read `{}` at {}: {}", source.waiting, place(&source.url), failure.detail);
+    let detail = format!("cannot read `{}` at {}: {}", source.waiting, source.page, failure.detail);
     if health.parts().get(PART).is_none_or(|part| part.detail != detail) {
         tracing::warn!(detail, "the backlog is not known; trying on");
     }
     health.set(PART, State::Degraded, detail, Timestamp::now());
 }
 
-/// The URL without what may be secret in it.
-fn place(url: &Url) -> String {
-    let port = url.port().map_or_else(String::new, |port| format!(":{port}"));
-    format!("{}://{}{port}{}", url.scheme(), url.host_str().unwrap_or_default(), url.path())
-}
-
-fn client() -> Result<Client, String> {
-    // Exporters are in the pod or the cluster: no proxy is between.
-    let builder = Client::builder().no_proxy().redirect(Policy::limited(2)).pool_max_idle_per_host(1);
-    builder.build().map_err(|error| error.to_string())
-}
-
 /// What waits, and for how long the oldest has, where a metric tells.
-async fn read(client: &Client, source: &BacklogSource) -> Result<(u64, Option<Duration>), Failure> {
-    let unreachable = |error: reqwest::Error| failure("unreachable", causes(&error.without_url()));
-    let answer = client.get(source.url.clone()).header(header::ACCEPT, ACCEPT).send().await;
-    let mut answer = answer.map_err(unreachable)?;
-    if !answer.status().is_success() {
-        return Err(failure("status", format!("it answered {}: expected 200", answer.status())));
-    }
+async fn read(pages: &mut Pages, source: &BacklogSource) -> Result<(u64, Option<Duration>), Failure> {
     let (mut waiting, mut age) = (Sum::default(), Most::default());
     let mut lines = Lines::default();
-    let mut bytes = 0;
     let mut take = |line: &[u8]| {
         let Some(series) = Series::parse(line) else { return };
         if source.waiting.matches(&series) {
@@ -184,31 +162,11 @@ async fn read(client: &Client, source: &BacklogSource) -> Result<(u64, Option<Du
             age.add(series.value);
         }
     };
-    while let Some(chunk) = answer.chunk().await.map_err(unreachable)? {
-        bytes += chunk.len();
-        if bytes > MOST_BYTES {
-            return Err(failure(
-                "size",
-                format!("the page is longer than {MOST_BYTES} bytes: have fewer metrics exported"),
-            ));
-        }
-        lines.push(&chunk, &mut take);
-    }
+    pages.get(|chunk| lines.push(chunk, &mut take)).await?;
     lines.end(&mut take);
     let waiting = waiting.total().ok_or_else(|| absent("a number", &source.waiting))?;
     let Some(selector) = &source.age else { return Ok((waiting, None)) };
     Ok((waiting, Some(age.seconds().ok_or_else(|| absent("a number of seconds", selector))?)))
-}
-
-/// reqwest's own message ends before the cause.
-fn causes(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text = format!("{text}: {error}");
-        cause = error.source();
-    }
-    text
 }
 
 fn absent(expected: &str, selector: &Selector) -> Failure {

@@ -11,6 +11,7 @@ mod rebuild;
 mod tick;
 
 use std::future::Future;
+use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -18,11 +19,13 @@ use std::time::Duration;
 
 use anyhow::Context;
 use axum::extract::Request;
-use axum::middleware::{Next, from_fn_with_state};
+use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use forebay_shared::Timestamp;
 use forebay_shared::health::{self, Health};
-use forebay_shared::problem::Problem;
+use forebay_shared::problem::{self, Problem};
+use forebay_shared::serve::{Counters, Server};
+use forebay_shared::tls::ServerTls;
 use prometheus_client::registry::Registry;
 use tokio::net::TcpListener;
 use tokio::sync::{broadcast, mpsc};
@@ -83,6 +86,8 @@ pub(crate) struct App {
     ingest: Ingest,
     received: mpsc::Receiver<Received>,
     listen: std::net::SocketAddr,
+    tls: Option<ServerTls>,
+    connections: Counters,
     address_file: Option<PathBuf>,
     exit_with_stdin: bool,
 }
@@ -101,6 +106,10 @@ impl App {
         history.register(&mut registry);
         let (live, received) = mpsc::channel(RECEIVED);
         let ingest = Ingest::new(tokens, history.clone(), live, &mut registry);
+        let connections = Counters::register("forebay_server", &mut registry);
+        let files = args.tls_certificate.as_deref().zip(args.tls_key.as_deref());
+        let tls = files.map(|(certificate, key)| ServerTls::new(certificate, key)).transpose();
+        let tls = tls.map_err(anyhow::Error::msg).context("--tls-certificate and --tls-key")?;
         let health = Health::new(&["history", "live", "orchestrator", "planner"], Timestamp::now());
         let (events, _) = broadcast::channel(EVENTS);
         let shared = Shared {
@@ -118,6 +127,8 @@ impl App {
             ingest,
             received,
             listen: args.listen,
+            tls,
+            connections,
             address_file: args.address_file,
             exit_with_stdin: args.exit_with_stdin,
         })
@@ -136,7 +147,8 @@ impl App {
         let mut tasks = JoinSet::new();
         let gate = from_fn_with_state(self.shared.clone(), once_rebuilt);
         let routes = api::router(self.shared.clone()).merge(ingest::router(self.ingest).layer(gate));
-        tasks.spawn(serve(listener, routes, stop.clone()));
+        let server = Server::new(listener).tls(self.tls).counters(self.connections);
+        tasks.spawn(serve(server, routes.layer(from_fn(problem::uniform)), stop.clone()));
         rebuild::rebuild(&self.shared).await?;
         self.shared.rebuilt.store(true, Ordering::Release);
         tasks.spawn(receive(self.shared.clone(), self.received, stop.clone()));
@@ -196,8 +208,9 @@ async fn once_rebuilt(
         .into_response()
 }
 
-async fn serve(listener: TcpListener, routes: axum::Router, stop: CancellationToken) -> anyhow::Result<()> {
-    axum::serve(listener, routes).with_graceful_shutdown(stop.cancelled_owned()).await.context("the HTTP server failed")
+async fn serve(server: Server, routes: axum::Router, stop: CancellationToken) -> anyhow::Result<()> {
+    server.run(routes, stop).await;
+    Ok(())
 }
 
 /// Frames that are durable go into the live state.
@@ -223,7 +236,11 @@ async fn receive(
 pub(crate) fn telemetry() {
     let filter = tracing_subscriber::EnvFilter::try_from_env("FOREBAY_LOG")
         .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
-    let _ = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).try_init();
+    let _ = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_ansi(std::io::stderr().is_terminal())
+        .with_writer(std::io::stderr)
+        .try_init();
 }
 
 /// SIGTERM or SIGINT.

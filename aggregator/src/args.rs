@@ -28,7 +28,7 @@ enum Command {
     Worker(demo::worker::Args),
     /// An agent, as `forebay-agent` runs it.
     #[command(hide = true)]
-    Agent(forebay_agent::Args),
+    Agent(Box<forebay_agent::Args>),
 }
 
 /// How to serve.
@@ -37,6 +37,12 @@ pub(crate) struct ServeArgs {
     /// Address of the API and the page; port 0 takes any.
     #[arg(long, default_value = "0.0.0.0:9400", env = "FOREBAY_LISTEN")]
     pub(crate) listen: SocketAddr,
+    /// Serves over TLS: PEM file of the certificate and its chain; read again when it changes.
+    #[arg(long, value_name = "PATH", requires = "tls_key", env = "FOREBAY_TLS_CERTIFICATE")]
+    pub(crate) tls_certificate: Option<PathBuf>,
+    /// PEM file of the certificate's key.
+    #[arg(long, value_name = "PATH", requires = "tls_certificate", env = "FOREBAY_TLS_KEY")]
+    pub(crate) tls_key: Option<PathBuf>,
     /// Where the address in use is written to.
     #[arg(long)]
     pub(crate) address_file: Option<PathBuf>,
@@ -98,7 +104,7 @@ fn duration(text: &str) -> Result<Duration, String> {
 /// Runs the program.
 pub fn main() -> ExitCode {
     match Cli::parse().command {
-        Command::Agent(args) => forebay_agent::main(args),
+        Command::Agent(args) => forebay_agent::main(*args),
         Command::Worker(args) => exit(demo::worker::main(args)),
         Command::Serve(args) => block_on(async { app::App::build(args)?.run(app::shutdown_signal()).await }),
         Command::Demo(args) => block_on(demo::run(args)),

@@ -4,7 +4,7 @@ use std::fmt;
 use std::time::Duration;
 
 use axum::http::StatusCode;
-use forebay_shared::problem::Problem;
+use forebay_shared::problem::{AHEAD, Problem};
 use forebay_shared::{BatchArrival, BatchProgress, Content, Frame, FrameError, ResourceSample, Timestamp};
 
 use super::Room;
@@ -92,7 +92,7 @@ fn check(content: &Content, now: Timestamp) -> Result<(), Fault> {
         }
         let (ahead, allowed) = (at.since(now).as_secs(), MAX_AHEAD.as_secs());
         Err(Fault::Early(format!(
-            "{name}: {} ms is {ahead} s ahead of the aggregator's clock, expected at most {allowed} s; \
+            "{name}: {} ms is {ahead} s {AHEAD}, expected at most {allowed} s; \
              set the clock of the pod's node",
             at.0
         )))

@@ -1,22 +1,50 @@
-//! `blkio.throttle.*_recursive`: bytes and operations on block devices, of the cgroup and all below it.
+//! `blkio.*`: bytes and operations on block devices. Which files there are depends on the kernel and the scheduler.
 
 use std::path::Path;
 
 use forebay_shared::ResourceSample;
 
-use super::super::kernel_file::KernelFiles;
+use crate::sampler::kernel_file::{KernelFile, Reader};
 
-pub(in super::super) fn read(dir: &Path, files: &mut KernelFiles, into: &mut ResourceSample) {
-    if let Some(text) = files.read(&dir.join("blkio.throttle.io_service_bytes_recursive")) {
-        (into.io_read_bytes, into.io_write_bytes) = read_and_write(text);
+/// A counter of bytes and one of operations, the best first: those of the throttling layer see all IO, those of a
+/// scheduler only the IO that it schedules; `_recursive` counts what is below the cgroup too.
+const KINDS: [(&str, &str); 4] = [
+    ("blkio.throttle.io_service_bytes_recursive", "blkio.throttle.io_serviced_recursive"),
+    ("blkio.throttle.io_service_bytes", "blkio.throttle.io_serviced"),
+    ("blkio.bfq.io_service_bytes_recursive", "blkio.bfq.io_serviced_recursive"),
+    ("blkio.io_service_bytes_recursive", "blkio.io_serviced_recursive"),
+];
+
+pub(in crate::sampler) struct Blkio {
+    kinds: [(KernelFile, KernelFile); 4],
+    /// The one that is there.
+    kind: usize,
+}
+
+impl Default for Blkio {
+    fn default() -> Self {
+        let kinds = KINDS.map(|(bytes, operations)| (KernelFile::new(bytes), KernelFile::new(operations)));
+        Self { kinds, kind: 0 }
     }
-    if let Some(text) = files.read(&dir.join("blkio.throttle.io_serviced_recursive")) {
-        (into.io_read_ops, into.io_write_ops) = read_and_write(text);
+}
+
+impl Blkio {
+    pub(in crate::sampler) fn read(&mut self, dir: &Path, reader: &mut Reader, into: &mut ResourceSample) {
+        let from = if reader.looks() { 0 } else { self.kind };
+        for (kind, (bytes, operations)) in self.kinds.iter_mut().enumerate().skip(from) {
+            let Some(text) = bytes.read(dir, reader) else { continue };
+            (into.io_read_bytes, into.io_write_bytes) = read_and_write(text);
+            if let Some(text) = operations.read(dir, reader) {
+                (into.io_read_ops, into.io_write_ops) = read_and_write(text);
+            }
+            self.kind = kind;
+            return;
+        }
     }
 }
 
 /// Sums of the lines `major:minor Read n` and `… Write n`. A file of `Total 0` alone has seen no IO: zero, not absent.
-fn read_and_write(text: &str) -> (Option<u64>, Option<u64>) {
+pub(in crate::sampler) fn read_and_write(text: &str) -> (Option<u64>, Option<u64>) {
     let (mut read, mut written, mut known) = (0_u64, 0_u64, false);
     for line in text.lines() {
         let mut words = line.split_ascii_whitespace().rev();
@@ -34,7 +62,6 @@ fn read_and_write(text: &str) -> (Option<u64>, Option<u64>) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use proptest::prelude::*;
 
     #[test]
     fn devices_are_summed_and_no_io_is_zero() {
@@ -44,10 +71,21 @@ mod tests {
         assert_eq!(read_and_write(""), (None, None));
     }
 
-    proptest! {
-        #[test]
-        fn any_text_is_read_or_left(text: String) {
-            let _ = read_and_write(&text);
+    #[test]
+    fn the_best_counter_that_the_kernel_has_is_read() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut readings = Vec::new();
+        for (n, (bytes, operations)) in KINDS.iter().enumerate().rev() {
+            std::fs::write(dir.path().join(bytes), format!("8:0 Read {n}0\nTotal {n}0\n")).unwrap();
+            std::fs::write(dir.path().join(operations), format!("8:0 Write {n}\nTotal {n}\n")).unwrap();
+            let (mut blkio, mut reader, mut sample) = (Blkio::default(), Reader::default(), ResourceSample::default());
+            for _ in 0..5 {
+                reader.begin();
+                blkio.read(dir.path(), &mut reader, &mut sample);
+            }
+            readings.push((sample.io_read_bytes, sample.io_write_ops));
         }
+        let expected = [3, 2, 1, 0].map(|n| (Some(n * 10), Some(n)));
+        assert_eq!(readings, expected);
     }
 }

@@ -9,7 +9,7 @@ use super::known::MOST_FILES;
 
 pub(super) struct Report {
     health: Health,
-    part: &'static str,
+    part: String,
     absent: Option<String>,
     watched: Option<String>,
     state: Option<String>,
@@ -20,9 +20,8 @@ pub(super) struct Report {
 
 impl Report {
     pub(super) fn new(path: &Path, health: Health) -> Self {
-        // Once a tap, for the life of the agent.
-        let part = format!("dir={}", path.display()).leak();
-        health.set(part, State::Degraded, "not looked at yet", Timestamp::now());
+        let part = format!("dir={}", path.display());
+        health.set(part.clone(), State::Degraded, "not looked at yet", Timestamp::now());
         let (absent, watched, state, told) = (None, None, None, None);
         Self { health, part, absent, watched, state, unreadable: 0, crowded: false, told }
     }
@@ -83,7 +82,7 @@ impl Report {
         if state == State::Degraded && self.told.as_ref().is_none_or(String::is_empty) {
             tracing::warn!(part = self.part, detail, "the directory tap falls short");
         }
-        self.health.set(self.part, state, detail.clone(), Timestamp::now());
+        self.health.set(self.part.clone(), state, detail.clone(), Timestamp::now());
         self.told = Some(detail);
     }
 }

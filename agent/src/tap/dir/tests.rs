@@ -3,7 +3,9 @@
 use std::collections::{BTreeMap, HashSet};
 use std::fs::File;
 use std::path::Path;
+use std::pin::pin;
 use std::process::Command;
+use std::task::{Context, Poll, Waker};
 
 use forebay_shared::health::State;
 use forebay_shared::{BatchArrival, BatchProgress, Bytes, DataType, Frame, Outcome};
@@ -64,12 +66,12 @@ impl World {
     /// Takes what the agent has to tell, as an aggregator does.
     fn take(&mut self, agent: &Agent) {
         agent.buffer.close(Timestamp(0));
-        while let Some(request) = agent.buffer.request(1 << 20, usize::MAX) {
-            for frame in Frame::decode_all(&request.body).unwrap() {
+        while let Some(request) = at_once(agent.buffer.take(1 << 20, usize::MAX)) {
+            for frame in Frame::decode_all(&request.body().whole()).unwrap() {
                 self.arrivals.extend(frame.content.arrivals);
                 self.progress.extend(frame.content.progress);
             }
-            agent.buffer.acknowledge(request.first + request.count - 1);
+            agent.buffer.acknowledge(request.count());
         }
     }
 
@@ -113,6 +115,14 @@ impl Agent {
     async fn stop(self) {
         self.stop.cancel();
         self.task.await.unwrap();
+    }
+}
+
+/// What waits for nothing: there is no spill.
+fn at_once<T>(future: impl Future<Output = T>) -> T {
+    match pin!(future).poll(&mut Context::from_waker(Waker::noop())) {
+        Poll::Ready(value) => value,
+        Poll::Pending => panic!("it waits"),
     }
 }
 
@@ -245,7 +255,7 @@ async fn a_directory_that_goes_and_comes_back_is_followed_on() {
     assert_eq!(agent.waiting(), (0, 0));
     world.write("b", "2\n");
     world.takes(&agent, 2, 1).await;
-    assert_eq!(agent.health.parts()[part.0].detail, "");
+    assert_eq!(agent.health.parts()[&part.0].detail, "");
     // Removed with what is in it, and made anew.
     std::fs::remove_dir_all(&inbox).unwrap();
     std::fs::create_dir(&inbox).unwrap();

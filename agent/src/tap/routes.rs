@@ -146,7 +146,7 @@ async fn finish(
 }
 
 fn parse(id: Id) -> Result<u64, Problem> {
-    let Path(id) = id.map_err(|_| unknown("that is not UTF-8"))?;
+    let Path(id) = id.map_err(|_| Problem::bad("id", "the id is not UTF-8: expected a batchId given here"))?;
     id.parse().map_err(|_| unknown(id))
 }
 

@@ -205,7 +205,7 @@ async fn what_the_routes_do_not_take_is_a_problem_document_too() {
         assert!(problem["detail"].as_str().unwrap().contains(method.as_str()));
     }
     let (status, _, problem) = send(Method::POST, "/v1/batches/%ff/start").await;
-    assert_eq!((status, problem["field"].as_str()), (404, Some("id")));
+    assert_eq!((status, problem["field"].as_str()), (400, Some("id")));
     let (status, _, problem) = send(Method::POST, "/v1/batches/1/finish?outcome=ok&outcome=ok").await;
     assert_eq!((status, problem["field"].as_str()), (400, Some("outcome")));
 }

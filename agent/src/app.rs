@@ -23,12 +23,13 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use crate::args::{Args, Config, TapKind};
+use crate::backlog::{self, Reading};
 use crate::buffer::Buffer;
 use crate::metrics::Metrics;
 use crate::sampler::{self, Sampler, Sink};
 use crate::server::{self, Facts};
 use crate::shipper::{self, Shipper};
-use crate::tap::{Inline, Tap};
+use crate::tap::{self, Inline, Tap};
 use crate::telemetry;
 
 /// Threads for the inspection of large batches and for looking up names.
@@ -88,9 +89,11 @@ impl App {
         let health = Health::new(&["sampler", "shipper"], Timestamp::now());
         let buffer = Buffer::with_spill(config.buffer, config.spill.clone(), metrics.clone());
         let buffer = buffer.context("cannot start the thread of the spill")?;
-        let tap = (!config.taps.is_empty()).then(|| Tap::new(buffer.clone(), metrics.clone()));
-        let inline = tap.as_ref().map(|tap| Inline::bind(&config.taps, tap, &health, &metrics)).transpose()?.flatten();
         let push = config.taps.contains(&TapKind::Push);
+        let tap = (!config.taps.is_empty())
+            .then(|| Tap::new(buffer.clone(), metrics.clone()).forgetting_after(config.forget_after));
+        let inline = tap.as_ref().map(|tap| Inline::bind(&config.taps, tap, &health, &metrics)).transpose()?.flatten();
+        let reading = config.backlog.is_some().then(Reading::default);
         let shipper = Shipper::new(buffer.clone(), config.way.clone(), health.clone(), metrics.clone());
         let sampler = Sampler::new(config.sampled.clone());
         let listener = TcpListener::bind(config.listen);
@@ -99,7 +102,13 @@ impl App {
             listener,
             sampler,
             shipper,
-            sink: Sink { buffer: buffer.clone(), tap: tap.clone(), health: health.clone(), metrics: metrics.clone() },
+            sink: Sink {
+                buffer: buffer.clone(),
+                tap: tap.clone(),
+                reading,
+                health: health.clone(),
+                metrics: metrics.clone(),
+            },
             facts: Facts { health, registry: Arc::new(registry), metrics, buffer, tap, push },
             connections,
             inline,
@@ -115,6 +124,7 @@ impl App {
 
         let mut parts = JoinSet::new();
         parts.spawn(async { ("server", served.await.unwrap_or_else(|_| "its thread panicked".into())) });
+        spawn_sources(&mut parts, &config, &sink, &stop);
         let sample = sampler::run(sampler, config.interval, sink, stop.clone());
         parts.spawn(async { (sample.await, ("sampler", "it ended".to_owned())).1 });
         let mut taps = inline.map(|inline| inline.start(stop.clone())).transpose()?;
@@ -151,6 +161,19 @@ async fn ended(thread: &mut Option<oneshot::Receiver<()>>) {
     match thread {
         Some(thread) => drop(thread.await),
         None => std::future::pending().await,
+    }
+}
+
+/// Starts what tells of batches and of the backlog by itself.
+fn spawn_sources(parts: &mut JoinSet<(&'static str, String)>, config: &Config, sink: &Sink, stop: &CancellationToken) {
+    for (kind, tap) in config.taps.iter().zip(sink.tap.iter().cycle()) {
+        let TapKind::Dir(path) = kind else { continue };
+        let follow = tap::dir::run(path.clone(), tap.clone(), config.state.clone(), sink.health.clone(), stop.clone());
+        parts.spawn(async { (follow.await, ("directory tap", "it ended".to_owned())).1 });
+    }
+    if let (Some(source), Some(reading)) = (config.backlog.clone(), sink.reading.clone()) {
+        let read = backlog::run(source, reading, sink.health.clone(), sink.metrics.clone(), stop.clone());
+        parts.spawn(async { (read.await, ("reading of the backlog", "it ended".to_owned())).1 });
     }
 }
 

@@ -11,6 +11,7 @@ use forebay_shared::Bytes;
 
 pub use self::sampling::{Sampling, SamplingArgs};
 pub use self::tap::{Route, TapKind};
+use crate::backlog::BacklogSource;
 use crate::buffer::Place;
 use crate::sampler;
 use crate::shipper::{Target, Way};
@@ -20,6 +21,8 @@ mod tap;
 
 const SHORTEST_INTERVAL: Duration = Duration::from_millis(20);
 const LONGEST_INTERVAL: Duration = Duration::from_secs(3600);
+const SHORTEST_MEMORY: Duration = Duration::from_secs(60);
+const LONGEST_MEMORY: Duration = Duration::from_secs(30 * 24 * 3600);
 const SMALLEST_BUFFER: Bytes = Bytes(64 << 10);
 const LARGEST_BUFFER: Bytes = Bytes(1 << 30);
 const SMALLEST_SPILL: Bytes = Bytes(1 << 20);
@@ -59,6 +62,20 @@ pub struct Args {
     /// How batches are seen: push, dir=PATH, http=LISTEN->TARGET, tcp=LISTEN->TARGET; any number, apart or with commas.
     #[arg(long, env = "FOREBAY_TAP", value_name = "TAP", value_delimiter = ',')]
     pub tap: Vec<TapKind>,
+
+    /// Directory of the agent's own, for what it must know after a restart: which files it has told of.
+    #[arg(long, env = "FOREBAY_STATE", value_name = "PATH")]
+    pub state: Option<PathBuf>,
+
+    /// Where the backlog is read that no tap sees: a Prometheus metric, such as
+    /// metrics=http://127.0.0.1:9308/metrics#kafka_consumergroup_lag{group="a"}; `,age=METRIC` behind it tells how many
+    /// seconds the oldest has waited.
+    #[arg(long, env = "FOREBAY_BACKLOG", value_name = "metrics=URL#METRIC")]
+    pub backlog: Option<BacklogSource>,
+
+    /// Time after which a pushed batch is no longer open of whose start or end nothing was told.
+    #[arg(long, env = "FOREBAY_FORGET_AFTER", value_name = "DURATION", default_value = "1h", value_parser = forget_after)]
+    pub forget_after: Duration,
 
     /// Time between samples.
     #[arg(long, env = "FOREBAY_INTERVAL", value_name = "DURATION", default_value = "1s", value_parser = interval)]
@@ -109,6 +126,13 @@ fn interval(text: &str) -> anyhow::Result<Duration> {
     Ok(interval)
 }
 
+fn forget_after(text: &str) -> anyhow::Result<Duration> {
+    let expected = "expected a duration from 1m to 30d, such as 1h";
+    let after = humantime::parse_duration(text).context(expected)?;
+    ensure!((SHORTEST_MEMORY..=LONGEST_MEMORY).contains(&after), expected);
+    Ok(after)
+}
+
 fn buffer(text: &str) -> anyhow::Result<Bytes> {
     let expected = "expected a size from 64Ki to 1Gi, such as 4Mi";
     let bytes: Bytes = text.parse().context(expected)?;
@@ -139,7 +163,11 @@ pub(crate) struct Config {
     pub(crate) way: Way,
     /// What is sampled.
     pub(crate) sampled: sampler::Target,
+    /// Each once.
     pub(crate) taps: Vec<TapKind>,
+    pub(crate) state: Option<PathBuf>,
+    pub(crate) backlog: Option<BacklogSource>,
+    pub(crate) forget_after: Duration,
     pub(crate) interval: Duration,
     pub(crate) buffer: Bytes,
     pub(crate) spill: Option<Place>,
@@ -163,12 +191,24 @@ impl TryFrom<Args> for Config {
                 catch_up: args.catch_up,
             },
             sampled: args.sampling.target()?,
-            taps: args.tap,
+            taps: once(args.tap),
+            state: args.state,
+            backlog: args.backlog,
+            forget_after: args.forget_after,
             interval: args.interval,
             buffer: args.buffer,
             spill: args.spill.map(|directory| Place { directory, limit: args.spill_limit }),
         })
     }
+}
+
+fn once(taps: Vec<TapKind>) -> Vec<TapKind> {
+    taps.into_iter().fold(Vec::new(), |mut taps, tap| {
+        if !taps.contains(&tap) {
+            taps.push(tap);
+        }
+        taps
+    })
 }
 
 #[cfg(test)]
@@ -190,6 +230,27 @@ mod tests {
         assert_eq!((config.way.catch_up, &config.spill), (Bytes(256 << 10), &None));
         assert_eq!((config.buffer, config.taps.len()), (Bytes(4 << 20), 0));
         assert_eq!(config.listen.port(), 9410);
+        assert_eq!(config.forget_after, crate::tap::FORGET_AFTER);
+        assert_eq!((config.state, config.backlog), (None, None));
+    }
+
+    #[test]
+    fn taps_add_up_and_a_directory_counts_once() {
+        let flags =
+            ["--aggregator=http://a", "--sampling=pids=p", "--tap=dir=/in,push", "--tap=dir=/out", "--tap=dir=/in"];
+        let config = Config::try_from(parse(&flags).unwrap()).unwrap();
+        assert_eq!(config.taps, [TapKind::Dir("/in".into()), TapKind::Push, TapKind::Dir("/out".into())]);
+    }
+
+    #[test]
+    fn a_backlog_is_told_by_its_url_and_its_metric() {
+        for right in [
+            "metrics=http://127.0.0.1:9308/metrics#kafka_consumergroup_lag",
+            "metrics=http://a/#lag{group=\"a\",topic!=\"b\"}",
+            "metrics=https://a:1/m?x=1#lag,age=wait_seconds{group=\"a\"}",
+        ] {
+            assert!(parse(&["--backlog", right]).unwrap().backlog.is_some(), "{right}");
+        }
     }
 
     #[test]
@@ -200,9 +261,17 @@ mod tests {
             ("--interval", "often", "such as 1s"),
             ("--flush", "2h", "20ms to 1h"),
             ("--buffer", "1Ki", "64Ki to 1Gi"),
+            ("--forget-after", "1s", "1m to 30d"),
+            ("--backlog", "http://a/#lag", "metrics=URL#metric"),
+            ("--backlog", "metrics=http://a/", "metrics=URL#metric"),
+            ("--backlog", "metrics=file:///a#lag", "metrics=URL#metric"),
+            ("--backlog", "metrics=http://a/#lag{a}", "metrics=URL#metric"),
+            ("--backlog", "metrics=http://a/#lag,age=", "metrics=URL#metric"),
+            ("--backlog", "metrics=http://a/#lag x", "metrics=URL#metric"),
             ("--spill-limit", "1Ki", "1Mi to 1Ti"),
             ("--catch-up", "0", "16Ki to 1Gi"),
-            ("--tap", "pull", "push"),
+            ("--tap", "pull", "expected push"),
+            ("--tap", "dir=", "absolute path"),
             ("--tap", "http=9000", "http=9000->8080"),
             ("--listen", "nowhere", "socket address"),
         ] {

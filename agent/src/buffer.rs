@@ -203,6 +203,20 @@ impl Buffer {
         self.acknowledge(1);
     }
 
+    /// What was recorded before this call leaves in this frame or an earlier one.
+    pub(crate) fn open_sequence(&self) -> u64 {
+        self.state().next_sequence
+    }
+
+    /// Frames of this boot below it were acknowledged or given up, or are on disk, for the next one.
+    pub(crate) fn settled_below(&self) -> u64 {
+        let state = self.state();
+        let head = state.head.iter().filter(|_| !state.head_on_disk);
+        let in_memory = head.chain(&state.spilling).chain(&state.queue);
+        let oldest = in_memory.filter(|closed| closed.boot == state.boot).map(|closed| closed.sequence).next();
+        oldest.unwrap_or(state.next_sequence)
+    }
+
     /// The request failed: what gives way to newer frames may be of it again.
     pub(crate) fn release(&self) {
         self.released(self.state());

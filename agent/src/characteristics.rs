@@ -35,6 +35,7 @@ use serde::Serialize;
 
 pub(crate) use hint::Hint;
 pub use inspector::Inspector;
+pub(crate) use unpack::most_memory;
 
 /// Bytes of a batch that are looked at; past them, records are extrapolated.
 pub const DEFAULT_BUDGET: usize = 8 << 20;
@@ -116,6 +117,7 @@ impl Facts {
 }
 
 /// As [`characterise`], for a batch of `total` bytes of which `seen` are the first.
+#[cfg(any(test, fuzzing))]
 pub(crate) fn examine(seen: &[u8], total: u64, content_type: Option<&str>) -> Finding {
     let mut inspector = Inspector::new(content_type, usize::MAX);
     inspector.push(seen);

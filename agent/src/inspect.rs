@@ -90,11 +90,17 @@ fn look(path: &Path, chunk: &mut [u8]) -> std::io::Result<Finding> {
     }
     let mut file = File::open(path)?;
     // As long as it is now: a file that is being written to may grow faster than it is read.
-    let mut left = match file.metadata()?.len() {
+    let left = match file.metadata()?.len() {
         0 => MOST_OF_NO_LENGTH,
         length => length,
     };
     let mut inspector = Inspector::exact(Hint::content_type_of(path));
+    feed(&mut inspector, &mut file, left, chunk)?;
+    Ok(inspector.finish())
+}
+
+/// Has an inspector see what is of use of a file's first `left` bytes, a chunk at a time.
+pub(crate) fn feed(inspector: &mut Inspector, file: &mut File, mut left: u64, chunk: &mut [u8]) -> std::io::Result<()> {
     while left > 0 {
         let most = usize::try_from(left).unwrap_or(usize::MAX).min(chunk.len());
         let read = match file.read(&mut chunk[..most]) {
@@ -114,7 +120,7 @@ fn look(path: &Path, chunk: &mut [u8]) -> std::io::Result<Finding> {
             left -= skip;
         }
     }
-    Ok(inspector.finish())
+    Ok(())
 }
 
 #[cfg(test)]

@@ -8,10 +8,12 @@
 //!
 //! It lives in somebody else's pod: memory is bounded, nothing waits for it, and no failure of its own reaches the
 //! component. One thread does all the work, but for the inspection of large batches; another answers HTTP, so that
-//! probes are answered however busy the first is, and a third writes to the spill if there is one.
+//! probes are answered however busy the first is, a third writes to the spill if there is one, and each directory tap
+//! has one, since a file system may hang.
 
 mod app;
 mod args;
+mod backlog;
 mod buffer;
 mod characteristics;
 mod inspect;
@@ -24,6 +26,7 @@ mod telemetry;
 
 pub use app::{main, run, stdin_closes};
 pub use args::{Args, LogFormat, Route, Sampling, SamplingArgs, TapKind};
+pub use backlog::BacklogSource;
 pub use characteristics::{DEFAULT_BUDGET, Finding, Inspector, characterise};
 pub use inspect::inspect;
 

@@ -42,6 +42,7 @@ use self::net_dev::NetDev;
 use self::reading::Reading;
 use self::source::Lost;
 use self::teller::Teller;
+use crate::backlog::Reading as BacklogReading;
 use crate::buffer::Buffer;
 use crate::metrics::Metrics;
 use crate::tap::Tap;
@@ -207,6 +208,8 @@ pub(crate) struct Sink {
     pub(crate) buffer: Buffer,
     /// Knows the backlog, where batches are pushed.
     pub(crate) tap: Option<Tap>,
+    /// Knows it instead, where a metric tells it.
+    pub(crate) reading: Option<BacklogReading>,
     pub(crate) health: Health,
     pub(crate) metrics: Metrics,
 }
@@ -238,7 +241,8 @@ fn tick(sampler: &mut Sampler, sink: &Sink, teller: &mut Teller) {
 }
 
 fn record(sample: ResourceSample, how: &'static str, at: Timestamp, sink: &Sink) {
-    let backlog: Option<Backlog> = sink.tap.as_ref().and_then(|tap| tap.backlog(at));
+    let taps: Option<Backlog> = sink.tap.as_ref().and_then(|tap| tap.backlog(at));
+    let backlog = sink.reading.as_ref().map_or(taps, |reading| reading.backlog(taps));
     sink.buffer.sample(ResourceSample { backlog, ..sample }, how);
     sink.metrics.sampler_samples.inc();
 }

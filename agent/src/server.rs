@@ -94,7 +94,8 @@ fn routes(facts: Facts, agent: Handle) -> Router {
             })
         }
     };
-    let tap = facts.tap.clone().filter(|_| facts.push).map(tap::routes).unwrap_or_default().layer(from_fn(hand_over));
+    let pushed = facts.tap.clone().filter(|_| facts.push);
+    let tap = pushed.map(tap::routes).unwrap_or_default().layer(from_fn(hand_over));
     Router::new()
         .route("/livez", get(livez))
         .route("/readyz", get(readyz))

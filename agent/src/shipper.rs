@@ -29,6 +29,7 @@ use tokio_util::sync::CancellationToken;
 
 use self::backoff::Backoff;
 use self::bucket::Bucket;
+pub(crate) use self::connect::platform;
 use self::post::Post;
 pub(crate) use self::target::Target;
 use self::token::Token;

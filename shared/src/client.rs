@@ -6,6 +6,17 @@ use serde::Deserialize;
 use crate::DataCharacteristics;
 
 /// Talks to the agent beside the component, over loopback.
+///
+/// ```no_run
+/// # async fn work() -> Result<(), Box<dyn std::error::Error>> {
+/// let agent = forebay_shared::client::PushClient::new("http://127.0.0.1:9410");
+/// let batch_id = agent.push("application/x-ndjson", std::fs::read("batch.ndjson")?).await?;
+/// agent.start(&batch_id).await?;
+/// // … work …
+/// agent.finish(&batch_id, true).await?;
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug)]
 pub struct PushClient {
     http: Client,

@@ -82,10 +82,15 @@ impl Content {
         }
     }
 
-    /// Of the next `bytes`, how many are of no use: of what is no text, only the first and last ones are.
-    pub(super) fn skippable(&self, bytes: u64) -> u64 {
-        let ends_only = matches!(self.kind, Kind::Opaque) && self.ends.head_is_full();
-        if ends_only { bytes.saturating_sub(self.ends.tail_room()) } else { 0 }
+    /// Of the next `bytes`, how many are of no use: of what is no text, all but the first and last ones; of text, those
+    /// that are past the budget.
+    pub(super) fn skippable(&self, bytes: u64, past: bool) -> u64 {
+        match self.kind {
+            Kind::Text(_) if past => bytes,
+            Kind::Opaque if past || self.ends.head_is_full() => bytes.saturating_sub(self.ends.tail_room()),
+            Kind::Undecided if past => bytes.saturating_sub(self.ends.tail_room()),
+            _ => 0,
+        }
     }
 
     /// Bytes that are of no use and were left out.
@@ -98,6 +103,11 @@ impl Content {
         if !matches!(self.kind, Kind::Text(_)) {
             self.ends.push(bytes);
         }
+    }
+
+    /// Bytes are not at hand: those before them are not the last ones.
+    pub(super) fn gap(&mut self) {
+        self.ends.gap();
     }
 
     /// Decides on the bytes so far; the same ones however they came.

@@ -39,6 +39,12 @@ impl Ends {
         self.tail.extend_from_slice(rest);
     }
 
+    /// Bytes are missing: those so far are not the last ones, and none after them belongs to the head.
+    pub(super) fn gap(&mut self) {
+        self.room.head = self.head.len();
+        self.tail.clear();
+    }
+
     pub(super) fn head(&self) -> &[u8] {
         &self.head
     }

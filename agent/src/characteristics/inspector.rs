@@ -92,7 +92,7 @@ impl Inspector {
     pub fn skippable(&self, bytes: u64) -> u64 {
         match &self.layer {
             Layer::Start(_) => 0,
-            Layer::Plain(content) => content.skippable(bytes),
+            Layer::Plain(content) => content.skippable(bytes, self.total >= self.budget),
             Layer::Packed(unpacking) if unpacking.wants_all() => 0,
             Layer::Packed(_) => bytes,
         }
@@ -100,6 +100,9 @@ impl Inspector {
 
     /// Leaves out bytes that are of no use, as [`Self::skippable`] tells.
     pub fn skip(&mut self, bytes: u64) {
+        if self.total >= self.budget {
+            return self.pass_over(bytes);
+        }
         self.total = self.total.saturating_add(bytes);
         if let Layer::Plain(content) = &mut self.layer {
             content.leave_out(bytes);
@@ -111,7 +114,15 @@ impl Inspector {
         self.total = self.total.saturating_add(bytes);
         if bytes > 0 {
             self.pass(&[]);
+            if let Layer::Plain(content) = &mut self.layer {
+                content.gap();
+            }
         }
+    }
+
+    /// Whether it unpacks: then a chunk may make much more work than its length tells.
+    pub(crate) fn unpacks(&self) -> bool {
+        matches!(self.layer, Layer::Packed(_))
     }
 
     fn begin(&mut self) {

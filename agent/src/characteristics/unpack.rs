@@ -19,6 +19,7 @@ use forebay_shared::Compression;
 
 use super::Hint;
 use super::content::{Content, Found};
+use super::ends::Room;
 
 pub(super) use self::snappy::unpack_raw as raw_snappy;
 
@@ -32,6 +33,23 @@ const RATIO: u64 = 32;
 const MOST_WINDOW: u64 = 8 << 20;
 /// Bytes unpacked at a time.
 const OUT: usize = 64 << 10;
+
+/// An upper bound, in bytes, of the memory that looking at a batch takes that starts with `first` and has `total` bytes.
+pub(crate) fn most_memory(first: &[u8], total: u64) -> usize {
+    let Room { head, tail } = Room::PASSING;
+    let plain = head + 2 * tail + OUT;
+    let windows = match first {
+        [0x1f, 0x8b, ..] | [0xff, 6, ..] => 2 * OUT,
+        [b'B', b'Z', b'h', ..] => 4 << 20,
+        // Blocks of 4 MiB, packed and unpacked.
+        [0x04, 0x22, 0x4d, 0x18, ..] => 9 << 20,
+        [0xfd, b'7', ..] | [0x28, 0xb5, ..] => MOST_WINDOW as usize + (1 << 20),
+        _ => return plain.min(usize::try_from(total).unwrap_or(usize::MAX).saturating_add(2 * OUT)),
+    };
+    // A window holds what was unpacked, and of a short batch that is not much.
+    let unpacks = total.saturating_mul(RATIO).saturating_add(4 * OUT as u64);
+    plain + windows.min(usize::try_from(unpacks).unwrap_or(usize::MAX))
+}
 
 /// Why unpacking stopped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -85,6 +85,7 @@ fn sink() -> Sink {
     Sink {
         buffer: Buffer::new(forebay_shared::Bytes(1 << 20), Metrics::new().1),
         tap: None,
+        reading: None,
         health: Health::new(&["sampler"], Timestamp(0)),
         metrics: Metrics::new().1,
     }

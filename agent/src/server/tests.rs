@@ -182,7 +182,7 @@ async fn a_loop_that_stalls_fails_the_liveness_probe() {
     let (registry, metrics) = Metrics::new();
     let buffer = Buffer::new(forebay_shared::Bytes(1 << 20), metrics.clone());
     let facts =
-        Facts { health: Health::default(), registry: Arc::new(registry), metrics, buffer, tap: None, push: true };
+        Facts { health: Health::default(), registry: Arc::new(registry), metrics, buffer, tap: None, push: false };
     let pulse = facts.health.pulse("sampler", Duration::from_millis(20));
     tokio::time::sleep(Duration::from_millis(60)).await;
     let problem = livez(State(facts.clone())).await.unwrap_err();

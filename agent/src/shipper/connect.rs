@@ -198,7 +198,7 @@ impl Trust {
 }
 
 /// The roots that this system trusts.
-fn platform() -> Result<Arc<ClientConfig>, String> {
+pub(crate) fn platform() -> Result<Arc<ClientConfig>, String> {
     let found = rustls_native_certs::load_native_certs();
     let mut roots = RootCertStore::empty();
     // Some systems list roots that are none any more.

@@ -1,13 +1,13 @@
-//! Where the aggregator is: its URL, in the parts that a request needs.
+//! Where the aggregator is, or another page: its URL, in the parts that a request needs.
 
 use std::fmt;
 
-use anyhow::{Context as _, bail, ensure};
+use anyhow::{Context as _, ensure};
 use axum::http::{HeaderValue, Uri};
 
 const PATH: &str = "/api/v1/observations";
 
-/// `POST observations` at an aggregator.
+/// `POST observations` at an aggregator, or `GET` a page.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Target {
     pub(crate) tls: bool,
@@ -25,36 +25,45 @@ impl Target {
     pub(crate) fn of_aggregator(url: &str) -> anyhow::Result<Self> {
         let expected = || format!("--aggregator is `{url}`: expected a URL such as https://forebay:9400");
         let uri: Uri = url.parse().with_context(expected)?;
-        let tls = match uri.scheme_str() {
-            Some("https") => true,
-            Some("http") => false,
-            _ => bail!(expected()),
+        ensure!(uri.query().is_none() && !url.contains('#'), expected());
+        let path = format!("{}{PATH}", uri.path().trim_end_matches('/'));
+        Self::of(&uri, &path).with_context(expected)
+    }
+
+    /// From the URL of a page. Its query is asked for and never told: it may hold a secret.
+    pub(crate) fn of_page(url: &str) -> Option<Self> {
+        let uri: Uri = url.parse().ok()?;
+        let path = uri.path_and_query().map_or("/", |path| path.as_str());
+        Self::of(&uri, path)
+    }
+
+    fn of(uri: &Uri, path: &str) -> Option<Self> {
+        let tls = match uri.scheme_str()? {
+            "https" => true,
+            "http" => false,
+            _ => return None,
         };
-        let authority = uri.authority().with_context(expected)?;
-        // A user and a password would go nowhere.
-        ensure!(!authority.as_str().contains('@') && uri.query().is_none() && !url.contains('#'), expected());
+        let authority = uri.authority()?;
         let host = authority.host().trim_start_matches('[').trim_end_matches(']').to_owned();
-        ensure!(!host.is_empty(), expected());
+        // A user and a password would go nowhere.
+        if host.is_empty() || authority.as_str().contains('@') {
+            return None;
+        }
         let told = authority.as_str().len() > authority.host().len();
         let port = match authority.port_u16() {
             Some(port) => port,
-            None if told => bail!(expected()),
-            None => {
-                if tls {
-                    443
-                } else {
-                    80
-                }
-            }
+            None if told => return None,
+            None if tls => 443,
+            None => 80,
         };
-        let path = format!("{}{PATH}", uri.path().trim_end_matches('/'));
-        Ok(Self {
+        let without_query = path.split('?').next().unwrap_or_default();
+        Some(Self {
             tls,
             host,
             port,
-            authority: HeaderValue::from_str(authority.as_str()).with_context(expected)?,
-            url: format!("{}://{authority}{path}", if tls { "https" } else { "http" }),
-            path: path.parse().with_context(expected)?,
+            authority: HeaderValue::from_str(authority.as_str()).ok()?,
+            url: format!("{}://{authority}{without_query}", if tls { "https" } else { "http" }),
+            path: path.parse().ok()?,
         })
     }
 
@@ -86,6 +95,10 @@ mod tests {
         let target = Target::of_aggregator("http://[::1]:9400").unwrap();
         assert_eq!((target.tls, target.host.as_str(), target.port), (false, "::1", 9400));
         assert_eq!(target.to_string(), "http://[::1]:9400/api/v1/observations");
+        let page = Target::of_page("http://exporter:9308/metrics?token=a").unwrap();
+        assert_eq!((page.port, page.path.to_string().as_str()), (9308, "/metrics?token=a"));
+        assert_eq!(page.to_string(), "http://exporter:9308/metrics");
+        assert_eq!(Target::of_page("http://exporter").unwrap().path.path(), "/");
         for (url, loopback) in [("http://localhost", true), ("http://127.1.2.3:1", true), ("http://forebay", false)] {
             assert_eq!(Target::of_aggregator(url).unwrap().is_loopback(), loopback, "{url}");
         }

@@ -1,72 +1,49 @@
-//! A pushed batch's body: counted to its end, kept up to the inspection's budget.
+//! A pushed batch's body: it passes chunk by chunk through inspection, and is counted to its end.
 
 use std::pin::Pin;
-use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::{Body, Bytes, HttpBody};
 use axum::http::StatusCode;
 use forebay_shared::problem::Problem;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 
-use crate::characteristics::DEFAULT_BUDGET;
+use super::inspection::Look;
 
-/// The longest batch that can be pushed.
-pub(super) const MOST_BYTES: u64 = 64 << 20;
+/// The longest batch that can be pushed. It costs no memory, but a sender's and the agent's time.
+pub(super) const MOST_BYTES: u64 = 1 << 30;
 /// The longest pause within a body, and the longest a body may take: senders are in the same pod.
 const PAUSE: Duration = Duration::from_secs(10);
 const WHOLE: Duration = Duration::from_secs(60);
 
 /// A body that came whole.
-pub(super) struct Collected {
+pub(super) struct Passed {
     pub(super) total: u64,
-    /// The first bytes, and the room that they take until they are inspected; nothing if there was no room.
-    pub(super) kept: Option<Kept>,
+    /// The first bytes, as many as were asked for.
+    pub(super) head: Vec<u8>,
+    pub(super) look: Look,
 }
 
-pub(super) struct Kept {
-    pub(super) bytes: Vec<u8>,
-    _room: Option<OwnedSemaphorePermit>,
+/// Reads a body to its end, and has `look` see it. `head` bytes of it are kept whatever else is kept.
+pub(super) async fn pass(body: Body, look: Look, head: usize) -> Result<Passed, Problem> {
+    timeout(WHOLE, read(body, look, head)).await.map_err(|_| slow(WHOLE))?
 }
 
-/// Reads a body to its end. `room` has a permit for each byte that may be kept, over all bodies.
-pub(super) async fn collect(body: Body, room: &Arc<Semaphore>) -> Result<Collected, Problem> {
-    timeout(WHOLE, read(body, room)).await.map_err(|_| slow(WHOLE))?
-}
-
-async fn read(mut body: Body, room: &Arc<Semaphore>) -> Result<Collected, Problem> {
-    let announced = body.size_hint();
-    if announced.lower() > MOST_BYTES {
+async fn read(mut body: Body, look: Look, head: usize) -> Result<Passed, Problem> {
+    if body.size_hint().lower() > MOST_BYTES {
         return Err(too_long());
     }
-    // Capped by the budget, and only touched as bytes come.
-    let capacity = announced.upper().unwrap_or(0).min(DEFAULT_BUDGET as u64) as usize;
-    let mut kept = Some(Kept { bytes: Vec::with_capacity(capacity), _room: None });
-    let mut total = 0;
+    let mut passed = Passed { total: 0, head: Vec::new(), look };
     while let Some(chunk) = next(&mut body).await? {
-        total += chunk.len() as u64;
-        if total > MOST_BYTES {
+        passed.total += chunk.len() as u64;
+        if passed.total > MOST_BYTES {
             return Err(too_long());
         }
-        kept = kept.and_then(|kept| kept.with(&chunk, room));
+        let more = chunk.len().min(head - passed.head.len());
+        passed.head.extend_from_slice(&chunk[..more]);
+        passed.look = passed.look.take(chunk).await;
     }
-    Ok(Collected { total, kept })
-}
-
-impl Kept {
-    /// With as much of `chunk` as the budget allows; nothing if there is no room for it.
-    fn with(mut self, chunk: &[u8], room: &Arc<Semaphore>) -> Option<Self> {
-        let take = chunk.len().min(DEFAULT_BUDGET - self.bytes.len());
-        let permits = u32::try_from(take).ok()?;
-        let more = Arc::clone(room).try_acquire_many_owned(permits).ok()?;
-        match &mut self._room {
-            Some(room) => room.merge(more),
-            None => self._room = Some(more),
-        }
-        self.bytes.extend_from_slice(&chunk[..take]);
-        Some(self)
-    }
+    Ok(passed)
 }
 
 async fn next(body: &mut Body) -> Result<Option<Bytes>, Problem> {

@@ -21,12 +21,12 @@ use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::Tap;
 use super::http::Http;
 use super::inspector::Inspectors;
 use super::passing::Observer;
 use super::target::Target;
 use super::tcp;
+use super::{Source, Tap};
 use crate::args::{Route, TapKind};
 use crate::metrics::Metrics;
 
@@ -68,11 +68,10 @@ impl Inline {
         if !taps.iter().any(|tap| matches!(tap, TapKind::Http(_) | TapKind::Tcp(_))) {
             return Ok(None);
         }
-        let inspectors = Inspectors::start(metrics.clone()).context("cannot start the inspection's thread")?;
-        if !taps.contains(&TapKind::Push) {
-            // Starts and ends are known here; who pushes may never tell of them.
-            tap.ledger().follow();
-        }
+        let inspectors = Inspectors::start(tap.0.inspection.clone(), metrics.clone())
+            .context("cannot start the inspection's thread")?;
+        let tap = &tap.of(Source::Inline);
+        tap.follow(true);
         let observer = Observer::new(tap.clone(), inspectors);
         let mut bound = Vec::new();
         for kind in taps {

@@ -1,96 +1,272 @@
-//! Inspection of bodies: off the async thread where it takes long, within bounded memory, and fenced against panics.
+//! Inspection of batches as they pass: chunk by chunk, within bounded memory, and fenced against panics.
+//!
+//! ```text
+//! begin ─► the first bytes are kept ─► room? ─┬─ yes: Inspector, chunk by chunk ─► finish ─► DataCharacteristics
+//!                                             └─ no: the first bytes are all that is looked at; counted
+//! ```
+//!
+//! Every batch is looked at from its start. How far depends on the budget and on the room that others leave: what
+//! lies beyond is estimated from what was seen, and told to be.
 
-use std::panic::catch_unwind;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
+use axum::body::Bytes;
 use forebay_shared::DataCharacteristics;
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use super::body::{Collected, Kept};
-use crate::characteristics::{DEFAULT_BUDGET, Finding, volume_only};
+use crate::characteristics::{DEFAULT_BUDGET, Inspector, most_memory, volume_only};
 use crate::metrics::Metrics;
 
-/// Bytes kept for inspection, over all batches: two of the largest. At 500 MB/s they are looked at in 34 ms; what
-/// comes faster than that is recorded by its volume alone.
-const ROOM: usize = 2 * DEFAULT_BUDGET;
-/// Shorter bodies are inspected where they are: 256 KiB take half a millisecond, about what a hand-over costs.
-const INLINE: usize = 256 << 10;
+/// Bytes that inspections hold, over all batches that come part by part: one of the hungriest, and some others.
+const ROOM: usize = 16 << 20;
+/// Bytes that are kept whether there is room or not: the type of most batches shows in them.
+const HEAD: usize = 4096;
+/// Shorter batches are finished where they are: 256 KiB take a quarter of a millisecond, about what a hand-over costs.
+const HERE: u64 = 256 << 10;
 
-type Examine = fn(&[u8], u64, Option<&str>) -> Finding;
-
+/// Shared by the taps; a clone has the same room.
+#[derive(Clone)]
 pub(super) struct Inspection {
-    pub(super) room: Arc<Semaphore>,
-    examine: Examine,
+    room: Arc<Semaphore>,
     metrics: Metrics,
 }
 
+/// One batch under inspection.
+pub(super) struct Look {
+    inspection: Inspection,
+    stage: Stage,
+    content_type: Option<Arc<str>>,
+    /// Of the batch, as far as it was said.
+    announced: u64,
+}
+
+enum Stage {
+    /// Its first bytes, and no more so far.
+    Head(Vec<u8>),
+    Look(Box<Inspector>, OwnedSemaphorePermit),
+    /// Its first bytes; there was no room for more.
+    Short(Vec<u8>),
+    Panicked,
+}
+
 impl Inspection {
-    pub(super) fn new(examine: Examine, metrics: Metrics) -> Self {
-        Self { room: Arc::new(Semaphore::new(ROOM)), examine, metrics }
+    pub(super) fn new(metrics: Metrics) -> Self {
+        Self { room: Arc::new(Semaphore::new(ROOM)), metrics }
     }
 
-    /// The vector of a body; its volume alone if nobody could look into it.
-    pub(super) async fn inspect(&self, body: Collected, content_type: Option<&str>) -> DataCharacteristics {
-        let Collected { total, kept } = body;
-        let Some(kept) = kept else {
-            self.metrics.tap_uninspected_batches.inc();
-            return volume_only(total, content_type);
+    /// A batch that comes part by part; `announced` bytes, as far as it was said.
+    pub(super) fn begin(&self, content_type: Option<Arc<str>>, announced: Option<u64>) -> Look {
+        let (stage, announced) = (Stage::Head(Vec::new()), announced.unwrap_or(u64::MAX));
+        Look { inspection: self.clone(), stage, content_type, announced }
+    }
+
+    /// The vector of a batch that `feed` gives an inspector here and now.
+    pub(super) fn examine<E>(
+        &self,
+        content_type: Option<&str>,
+        feed: impl FnOnce(&mut Inspector) -> Result<(), E>,
+    ) -> Result<DataCharacteristics, Option<E>> {
+        let look = || {
+            let mut inspector = Inspector::new(content_type, DEFAULT_BUDGET);
+            feed(&mut inspector).map(|()| inspector.finish().characteristics)
         };
-        self.examine(kept, total, content_type).await.unwrap_or_else(|| {
+        self.fenced(look).ok_or(None)?.map_err(Some)
+    }
+
+    /// The vector of a batch into which nobody could look.
+    pub(super) fn volume_only(&self, total: u64, content_type: Option<&str>) -> DataCharacteristics {
+        self.metrics.tap_uninspected_batches.inc();
+        volume_only(total, content_type)
+    }
+
+    fn fenced<T>(&self, look: impl FnOnce() -> T) -> Option<T> {
+        let looked = catch_unwind(AssertUnwindSafe(look));
+        if looked.is_err() {
             self.metrics.tap_inspection_panics.inc();
-            tracing::error!(bytes = total, "inspection of a batch panicked; the batch is recorded by its volume");
-            volume_only(total, content_type)
-        })
+            tracing::error!("inspection of a batch panicked; the batch is recorded by its volume");
+        }
+        looked.ok()
     }
 
-    /// Nothing if the inspection panicked.
-    async fn examine(&self, kept: Kept, total: u64, content_type: Option<&str>) -> Option<DataCharacteristics> {
-        let examine = self.examine;
-        let fenced = move |kept: Kept, content_type: Option<&str>| {
-            catch_unwind(|| examine(&kept.bytes, total, content_type).characteristics).ok()
+    /// Room to look at a batch that starts so.
+    fn room_for(&self, first: &[u8], announced: u64) -> Option<OwnedSemaphorePermit> {
+        let permits = u32::try_from(most_memory(first, announced)).ok()?;
+        Arc::clone(&self.room).try_acquire_many_owned(permits).ok()
+    }
+}
+
+impl Look {
+    /// The next bytes of the batch.
+    pub(super) fn push(&mut self, chunk: &[u8]) {
+        let stage = match &mut self.stage {
+            Stage::Head(head) if head.len() + chunk.len() <= HEAD => return head.extend_from_slice(chunk),
+            Stage::Head(head) => {
+                let more = HEAD - head.len();
+                head.extend_from_slice(&chunk[..more]);
+                let (head, rest) = (std::mem::take(head), &chunk[more..]);
+                self.go_on(head, rest)
+            }
+            Stage::Look(inspector, _) => match self.inspection.fenced(|| inspector.push(chunk)) {
+                Some(()) => return,
+                None => Stage::Panicked,
+            },
+            Stage::Short(_) | Stage::Panicked => return,
         };
-        if kept.bytes.len() <= INLINE {
-            return fenced(kept, content_type);
+        self.stage = stage;
+    }
+
+    /// More than the first bytes came.
+    fn go_on(&self, head: Vec<u8>, rest: &[u8]) -> Stage {
+        let Some(room) = self.inspection.room_for(&head, self.announced) else {
+            self.inspection.metrics.tap_sampled_batches.inc();
+            return Stage::Short(head);
+        };
+        let mut inspector = Box::new(Inspector::new(self.content_type.as_deref(), DEFAULT_BUDGET));
+        let pushed = self.inspection.fenced(|| {
+            inspector.push(&head);
+            inspector.push(rest);
+        });
+        pushed.map_or(Stage::Panicked, |()| Stage::Look(inspector, room))
+    }
+
+    /// As [`Self::push`], off the async thread where it takes long.
+    pub(super) async fn take(mut self, chunk: Bytes) -> Self {
+        if !matches!(&self.stage, Stage::Look(inspector, _) if inspector.unpacks()) {
+            self.push(&chunk);
+            return self;
         }
-        let content_type = content_type.map(str::to_owned);
-        tokio::task::spawn_blocking(move || fenced(kept, content_type.as_deref())).await.ok().flatten()
+        let ended = Self { stage: Stage::Panicked, ..self.again() };
+        let pushed = tokio::task::spawn_blocking(move || {
+            self.push(&chunk);
+            self
+        });
+        // The task is fenced: it ends, unless the runtime does.
+        pushed.await.unwrap_or(ended)
+    }
+
+    /// Bytes that come next and are not at hand.
+    pub(super) fn pass_over(&mut self, bytes: u64) {
+        if let Stage::Look(inspector, _) = &mut self.stage {
+            inspector.pass_over(bytes);
+        }
+    }
+
+    fn again(&self) -> Self {
+        self.inspection.begin(self.content_type.clone(), Some(self.announced))
+    }
+
+    /// The vector of the batch, which had `total` bytes, off the async thread where it takes long.
+    pub(super) async fn finish(self, total: u64) -> DataCharacteristics {
+        if !matches!(&self.stage, Stage::Look(inspector, _) if inspector.total() > HERE) {
+            return self.finish_here(total);
+        }
+        let content_type = self.content_type.clone();
+        let finished = tokio::task::spawn_blocking(move || self.finish_here(total));
+        finished.await.unwrap_or_else(|_| volume_only(total, content_type.as_deref()))
+    }
+
+    /// As [`Self::finish`], on this thread.
+    pub(super) fn finish_here(self, total: u64) -> DataCharacteristics {
+        let Self { inspection, stage, content_type, .. } = self;
+        let content_type = content_type.as_deref();
+        let finish = |mut inspector: Inspector| {
+            inspector.pass_over(total.saturating_sub(inspector.total()));
+            inspector.finish().characteristics
+        };
+        let vector = match stage {
+            Stage::Head(head) | Stage::Short(head) => inspection.fenced(|| {
+                let mut inspector = Inspector::new(content_type, DEFAULT_BUDGET);
+                inspector.push(&head);
+                finish(inspector)
+            }),
+            Stage::Look(inspector, _room) => inspection.fenced(|| finish(*inspector)),
+            Stage::Panicked => None,
+        };
+        vector.unwrap_or_else(|| volume_only(total, content_type))
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use axum::body::Body;
     use forebay_shared::DataType;
 
-    async fn inspect(inspection: &Inspection, bytes: Vec<u8>) -> DataCharacteristics {
-        let body = super::super::body::collect(Body::from(bytes), &inspection.room).await.unwrap();
-        inspection.inspect(body, Some("text/csv")).await
+    fn begin(inspection: &Inspection, announced: Option<u64>) -> Look {
+        inspection.begin(Some("text/csv".into()), announced)
     }
 
-    #[tokio::test]
-    async fn a_panic_costs_the_batch_its_vector_only() {
-        let (_, metrics) = Metrics::new();
-        let inspection = Inspection::new(|_, _, _| panic!("caught on purpose"), metrics.clone());
-        for len in [10, INLINE + 1] {
-            let vector = inspect(&inspection, vec![b'a'; len]).await;
-            assert_eq!((vector.data_volume.bytes, vector.data_type), (len as u64, DataType::Csv));
-            assert!(vector.estimated);
+    async fn inspect(inspection: &Inspection, bytes: &[u8]) -> DataCharacteristics {
+        let mut look = begin(inspection, None);
+        for chunk in bytes.chunks(5000) {
+            look = look.take(Bytes::copy_from_slice(chunk)).await;
         }
+        look.finish(bytes.len() as u64).await
+    }
+
+    fn lines(count: usize) -> Vec<u8> {
+        b"abc,def\n".repeat(count)
+    }
+
+    #[test]
+    fn a_panic_costs_the_batch_its_vector_only() {
+        let (_, metrics) = Metrics::new();
+        let inspection = Inspection::new(metrics.clone());
+        let fed: Result<_, Option<()>> = inspection.examine(None, |_| panic!("caught on purpose"));
+        assert_eq!(fed, Err(None));
+        let mut look = begin(&inspection, None);
+        look.push(&lines(1000));
+        look.stage = inspection.fenced(|| panic!("caught on purpose")).unwrap_or(Stage::Panicked);
+        look.push(b"more");
+        let vector = look.finish_here(8004);
+        assert_eq!((vector.data_volume.bytes, vector.data_type), (8004, DataType::Csv));
+        assert!(vector.estimated);
         assert_eq!(metrics.tap_inspection_panics.get(), 2);
         assert_eq!(inspection.room.available_permits(), ROOM, "room comes back after a panic");
     }
 
     #[tokio::test]
-    async fn a_batch_without_room_is_recorded_by_its_volume_and_counted() {
+    async fn a_batch_for_which_there_is_no_room_is_estimated_from_its_start_and_counted() {
         let (_, metrics) = Metrics::new();
-        let inspection = Inspection::new(crate::characteristics::examine, metrics.clone());
-        let taken = Arc::clone(&inspection.room).try_acquire_many_owned(ROOM as u32 - 100).unwrap();
-        let vector = inspect(&inspection, vec![b'a'; 101]).await;
-        assert_eq!((vector.data_volume.bytes, vector.data_volume.records, vector.estimated), (101, None, true));
-        assert_eq!(metrics.tap_uninspected_batches.get(), 1);
+        let inspection = Inspection::new(metrics.clone());
+        let taken = Arc::clone(&inspection.room).try_acquire_many_owned(ROOM as u32).unwrap();
+        let vector = inspect(&inspection, &lines(10_000)).await;
+        assert_eq!((vector.data_volume.bytes, vector.data_volume.records), (80_000, Some(10_000)));
+        assert!(vector.estimated && vector.data_type == DataType::Csv);
+        assert_eq!(metrics.tap_sampled_batches.get(), 1);
+        let small = inspect(&inspection, &lines(100)).await;
+        assert!(!small.estimated, "the first bytes need no room");
         drop(taken);
-        assert!(!inspect(&inspection, b"a,b\n1,2\n".to_vec()).await.estimated);
+        let whole = inspect(&inspection, &lines(100_000)).await;
+        assert_eq!((whole.estimated, whole.data_volume.records), (false, Some(100_000)));
+        assert_eq!(metrics.tap_sampled_batches.get(), 1);
         assert_eq!(inspection.room.available_permits(), ROOM);
+    }
+
+    #[tokio::test]
+    async fn what_unpacks_is_looked_at_off_the_thread_and_takes_the_room_of_its_window() {
+        let inspection = Inspection::new(Metrics::new().1);
+        let mut packed = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::none());
+        std::io::Write::write_all(&mut packed, &lines(10_000)).unwrap();
+        let packed = packed.finish().unwrap();
+        let vector = inspect(&inspection, &packed).await;
+        assert_eq!((vector.data_volume.records, vector.estimated), (Some(10_000), false));
+        let mut long = begin(&inspection, None);
+        long.push(&[&b"\xfd7zXZ\0"[..], &[0; HEAD]].concat());
+        assert!(inspection.room.available_permits() < ROOM / 2, "a window of 8 MiB");
+        drop(long);
+        let mut short = begin(&inspection, Some(10_000));
+        short.push(&[&b"\xfd7zXZ\0"[..], &[0; HEAD]].concat());
+        assert!(inspection.room.available_permits() > ROOM / 2, "what is short unpacks to little");
+    }
+
+    #[tokio::test]
+    async fn what_was_not_pushed_counts_as_volume() {
+        let inspection = Inspection::new(Metrics::new().1);
+        let mut look = begin(&inspection, None);
+        look.push(&lines(1000));
+        let vector = look.finish(800_000).await;
+        assert_eq!((vector.data_volume.bytes, vector.data_volume.records), (800_000, Some(100_000)));
+        assert!(vector.estimated);
     }
 }

@@ -8,15 +8,15 @@
 //! Memory is bounded by the room for bytes and the queue's length. The busier it gets, the less of each batch is
 //! looked at, so that as many as possible are looked at at all.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-use std::sync::{Arc, PoisonError};
 
 use forebay_shared::{DataCharacteristics, DataType};
 
+use super::inspection::Inspection;
 use super::passing::Record;
-use crate::characteristics::{DEFAULT_BUDGET, Finding, examine, volume_only};
+use crate::characteristics::{DEFAULT_BUDGET, volume_only};
 use crate::metrics::Metrics;
 
 /// Bytes that wait to be looked at, over all batches. At 1 GB/s it is 4 ms of them.
@@ -24,35 +24,11 @@ const ROOM: usize = 4 << 20;
 /// With so much of the room taken, only so much of a batch is looked at: enough for its type, and to estimate the rest.
 /// The last eighth is room for 1,024 such looks: a thread that does not run for 50 ms costs no batch its vector.
 const GLANCES: [(usize, usize); 3] = [(ROOM / 8 * 7, 512), (ROOM / 4 * 3, 4 << 10), (ROOM / 2, 16 << 10)];
-/// What is looked at of one batch: an [`Inspector`] holds it until the batch is whole, and a slow one must leave room.
-const MOST_OF_ONE: usize = if DEFAULT_BUDGET < ROOM / 4 { DEFAULT_BUDGET } else { ROOM / 4 };
 /// Batches that wait to be looked at, whatever their size. Each takes about 300 bytes beside its own: 600 KiB.
 const QUEUE: usize = 2048;
 
 /// Where cores are short, the data path and the component itself go first.
 const NICE: i32 = 10;
-
-/// The seam to `characteristics`: a batch, part by part.
-#[derive(Default)]
-pub(super) struct Inspector {
-    kept: Vec<Kept>,
-}
-
-impl Inspector {
-    fn push(&mut self, part: Kept) {
-        self.kept.push(part);
-    }
-
-    /// `total` counts what was not pushed, too.
-    fn finish(self, total: u64, content_type: Option<&str>) -> Finding {
-        match &self.kept[..] {
-            [whole] => examine(&whole.bytes, total, content_type),
-            parts => {
-                examine(&parts.iter().map(|part| &part.bytes[..]).collect::<Vec<_>>().concat(), total, content_type)
-            }
-        }
-    }
-}
 
 /// A part of a batch to be looked at, and the room that it takes until then. It is a copy: a reference to what was read
 /// would keep the whole read buffer, for longer than the data path needs it. Copying costs a tenth of looking.
@@ -64,6 +40,11 @@ pub(super) struct Kept {
 impl Kept {
     pub(super) fn len(&self) -> usize {
         self.bytes.len()
+    }
+
+    #[cfg(test)]
+    pub(super) fn bytes(&self) -> &[u8] {
+        &self.bytes
     }
 
     /// Appends bytes; false, and nothing is done, if there is no room for them.
@@ -87,8 +68,12 @@ impl Drop for Kept {
 /// The next part of a batch; with its total length, its last.
 pub(super) struct Job {
     pub(super) record: Arc<Record>,
+    /// Bytes before the part that are left out.
+    pub(super) left_out: u64,
     pub(super) part: Option<Kept>,
     pub(super) end: Option<u64>,
+    /// Nothing of the batch came before.
+    pub(super) first: bool,
 }
 
 /// The way to the thread.
@@ -100,22 +85,17 @@ pub(super) struct Inspectors {
 
 impl Inspectors {
     /// Starts the thread. It ends when the way to it is dropped.
-    pub(super) fn start(metrics: Metrics) -> std::io::Result<Self> {
-        Self::start_with(metrics, Inspector::finish)
-    }
-
-    fn start_with(metrics: Metrics, finish: Finish) -> std::io::Result<Self> {
+    pub(super) fn start(inspection: Inspection, metrics: Metrics) -> std::io::Result<Self> {
         let (queue, jobs) = sync_channel(QUEUE);
-        let counted = metrics.clone();
-        std::thread::Builder::new().name("inspection".into()).spawn(move || work(&jobs, finish, &counted))?;
+        std::thread::Builder::new().name("inspection".into()).spawn(move || work(&jobs, &inspection))?;
         Ok(Self { queue, room: Arc::default(), metrics })
     }
 
     /// How much of a batch that begins now may be looked at.
     pub(super) fn budget(&self) -> usize {
         let taken = self.room.load(Ordering::Relaxed);
-        let Some((_, glance)) = GLANCES.iter().find(|(from, _)| taken >= *from) else { return MOST_OF_ONE };
-        self.metrics.tap_glanced_batches.inc();
+        let Some((_, glance)) = GLANCES.iter().find(|(from, _)| taken >= *from) else { return DEFAULT_BUDGET };
+        self.metrics.tap_sampled_batches.inc();
         *glance
     }
 
@@ -129,25 +109,34 @@ impl Inspectors {
     }
 }
 
-type Finish = fn(Inspector, u64, Option<&str>) -> Finding;
-
-fn work(jobs: &Receiver<Job>, finish: Finish, metrics: &Metrics) {
+fn work(jobs: &Receiver<Job>, inspection: &Inspection) {
     // Of this thread alone. Where it is not allowed, the two share the cores as equals.
     let _ = rustix::process::setpriority_process(None, NICE);
-    while let Ok(Job { record, part, end }) = jobs.recv() {
-        let mut inspector = record.inspector.lock().unwrap_or_else(PoisonError::into_inner);
-        part.into_iter().for_each(|part| inspector.push(part));
-        let Some(total) = end else { continue };
-        let inspector = std::mem::take(&mut *inspector);
-        let content_type = record.content_type();
-        let fenced = || finish(inspector, total, content_type).characteristics;
-        let characteristics = catch_unwind(AssertUnwindSafe(fenced)).unwrap_or_else(|_| {
-            metrics.tap_inspection_panics.inc();
-            tracing::error!(bytes = total, "inspection of a batch panicked; the batch is recorded by its volume");
-            volume_only(total, content_type)
-        });
-        record.tell(characteristics);
+    while let Ok(Job { record, left_out, part, end, first }) = jobs.recv() {
+        let part = part.as_ref().map_or(&[][..], |part| &part.bytes);
+        match end {
+            Some(total) if first => record.tell(whole(inspection, part, total, record.content_type())),
+            end => {
+                let mut look = record.look(inspection);
+                look.pass_over(left_out);
+                look.push(part);
+                match end {
+                    Some(total) => record.tell(look.finish_here(total)),
+                    None => record.put_back(look),
+                }
+            }
+        }
     }
+}
+
+/// The vector of a batch that is looked at in one go: it needs no room.
+fn whole(inspection: &Inspection, part: &[u8], total: u64, content_type: Option<&str>) -> DataCharacteristics {
+    let fed = inspection.examine(content_type, |inspector| {
+        inspector.push(part);
+        inspector.pass_over(total.saturating_sub(part.len() as u64));
+        Ok::<_, ()>(())
+    });
+    fed.unwrap_or_else(|_| volume_only(total, content_type))
 }
 
 /// The vector of bytes that nobody was to look into.
@@ -172,11 +161,11 @@ mod tests {
         room: Arc<AtomicUsize>,
     }
 
-    fn observed(finish: Finish) -> Observed {
+    fn observed() -> Observed {
         let (_, metrics) = Metrics::new();
         let buffer = Buffer::new(forebay_shared::Bytes(1 << 20), metrics.clone());
         let tap = Tap::new(buffer.clone(), metrics.clone());
-        let inspectors = Inspectors::start_with(metrics.clone(), finish).unwrap();
+        let inspectors = Inspectors::start(tap.0.inspection.clone(), metrics.clone()).unwrap();
         let room = Arc::clone(&inspectors.room);
         Observed { observer: Observer::new(tap, inspectors), buffer, metrics, room }
     }
@@ -204,25 +193,44 @@ mod tests {
     }
 
     #[test]
-    fn a_panic_costs_the_batch_its_vector_only_and_the_next_one_nothing() {
-        let observed = observed(|inspector, total, content_type| {
-            assert_ne!(total, 5, "caught on purpose");
-            inspector.finish(total, content_type)
-        });
-        observed.pass(b"a,b\n1");
-        observed.pass(b"a,b\n1,2\n");
-        let told = observed.told(2).arrivals;
-        let records: Vec<_> = told.iter().map(|arrival| arrival.characteristics.data_volume.records).collect();
-        assert_eq!(records, [None, Some(2)]);
-        assert_eq!(told[0].characteristics.data_type, DataType::Csv);
-        assert_eq!(observed.metrics.tap_inspection_panics.get(), 1);
-        assert_eq!(observed.room.load(Ordering::Relaxed), 0, "room comes back after a panic");
+    fn a_batch_in_parts_is_looked_at_whole() {
+        let observed = observed();
+        let lines = b"abc,def\n".repeat(100_000);
+        let mut batch = observed.observer.open(Timestamp(1), None, Some("text/csv".into()));
+        for chunk in lines.chunks(50_000) {
+            batch.chunk(&Bytes::copy_from_slice(chunk));
+        }
+        drop(batch);
+        let vector = observed.told(1).arrivals[0].characteristics;
+        assert_eq!((vector.data_volume.bytes, vector.data_volume.records), (800_000, Some(100_000)));
+        assert!(!vector.estimated);
+        assert_eq!(observed.room.load(Ordering::Relaxed), 0);
+    }
+
+    #[test]
+    fn past_the_budget_the_end_is_looked_at_of_a_batch_that_said_how_long_it_is() {
+        let observed = observed();
+        // An Arrow file's end names its length; the middle is anything.
+        let batch: Vec<u8> = (0..DEFAULT_BUDGET + 1_000_000).map(|n| (n % 251) as u8).collect();
+        let mut passing = observed.observer.open(Timestamp(1), Some(batch.len() as u64), None);
+        for chunk in batch.chunks(60_000) {
+            passing.chunk(&Bytes::copy_from_slice(chunk));
+            // The thread keeps up: what is waiting is no more than a part or two.
+            while observed.room.load(Ordering::Relaxed) > ROOM / 8 {
+                std::thread::yield_now();
+            }
+        }
+        assert_eq!(passing.tail(), &batch[batch.len() - (64 << 10)..]);
+        drop(passing);
+        let vector = observed.told(1).arrivals[0].characteristics;
+        assert_eq!(vector.data_volume.bytes, batch.len() as u64);
+        assert_eq!(vector.data_type, DataType::Binary);
     }
 
     #[test]
     fn the_less_room_there_is_the_less_of_a_batch_is_looked_at() {
         static BODY: [u8; 40_000] = [b'a'; 40_000];
-        let observed = observed(Inspector::finish);
+        let observed = observed();
         for (taken, whole, uninspected) in
             [(0, true, 0), (ROOM / 2, false, 0), (ROOM - 600, false, 0), (ROOM, false, 1)]
         {
@@ -233,6 +241,6 @@ mod tests {
             assert_eq!(observed.metrics.tap_uninspected_batches.get(), uninspected, "{taken}");
             assert_eq!(observed.room.fetch_sub(taken, Ordering::Relaxed), taken);
         }
-        assert_eq!(observed.metrics.tap_glanced_batches.get(), 3);
+        assert_eq!(observed.metrics.tap_sampled_batches.get(), 3);
     }
 }

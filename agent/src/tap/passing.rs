@@ -15,10 +15,14 @@ use axum::body::Bytes;
 use forebay_shared::{BatchArrival, BatchProgress, DataCharacteristics, Outcome, Timestamp};
 
 use super::Tap;
-use super::inspector::{Inspector, Inspectors, Job, Kept};
+use super::inspection::{Inspection, Look};
+use super::inspector::{Inspectors, Job, Kept};
+use crate::characteristics::DEFAULT_BUDGET;
 
 /// A batch is handed over in parts of about this much; a shorter one at its end, whole.
 const HAND_OVER: usize = 128 << 10;
+/// Of a batch past the budget its last bytes are looked at, if it said how long it is: a footer may be there.
+const TAIL: u64 = 64 << 10;
 
 /// What data path and inspection share of a batch.
 pub(super) struct Record {
@@ -27,8 +31,9 @@ pub(super) struct Record {
     pub(super) arrived_at: Timestamp,
     /// A copy: a header's value keeps all that was read with it in memory.
     content_type: Option<Arc<str>>,
-    /// Only inspection's thread takes it.
-    pub(super) inspector: Mutex<Inspector>,
+    announced: Option<u64>,
+    /// What is seen so far, of a batch in parts. Only inspection's thread takes it.
+    look: Mutex<Option<Look>>,
     telling: Mutex<Telling>,
 }
 
@@ -43,6 +48,16 @@ struct Telling {
 impl Record {
     pub(super) fn content_type(&self) -> Option<&str> {
         self.content_type.as_deref()
+    }
+
+    /// Goes on looking.
+    pub(super) fn look(&self, inspection: &Inspection) -> Look {
+        let look = self.look.lock().unwrap_or_else(PoisonError::into_inner).take();
+        look.unwrap_or_else(|| inspection.begin(self.content_type.clone(), self.announced))
+    }
+
+    pub(super) fn put_back(&self, look: Look) {
+        *self.look.lock().unwrap_or_else(PoisonError::into_inner) = Some(look);
     }
 
     /// Tells that the batch arrived, and what became of it meanwhile.
@@ -72,11 +87,7 @@ impl Record {
 
     /// The first end counts. A batch that failed before it started never did.
     pub(super) fn finish(&self, at: Timestamp, outcome: Outcome) {
-        let finished = match outcome {
-            Outcome::Failed => self.tap.ledger().give_up(self.batch_id, at),
-            _ => self.tap.ledger().finish(self.batch_id, at, outcome),
-        };
-        if let Some(progress) = finished {
+        if let Some(progress) = self.tap.ended(self.batch_id, at, outcome) {
             self.progress(progress, at);
         }
     }
@@ -112,12 +123,14 @@ impl Observer {
     ) -> Passing {
         let tap = self.tap().clone();
         let batch_id = tap.admit(arrived_at, announced.unwrap_or(0));
-        let (inspector, telling) = Default::default();
+        let (look, telling) = Default::default();
         Passing {
-            record: Arc::new(Record { tap, batch_id, arrived_at, content_type, inspector, telling }),
+            record: Arc::new(Record { tap, batch_id, arrived_at, content_type, announced, look, telling }),
             observer: self.clone(),
             announced: announced.unwrap_or(0),
             total: 0,
+            given: 0,
+            left_out: 0,
             feed: Feed::Unasked,
             part: None,
             handed_over: false,
@@ -140,6 +153,8 @@ enum Feed {
     Unasked,
     /// So many bytes more.
     More(usize),
+    /// Nothing more, but for the end: it has all that the budget allows.
+    Tail,
     /// Nothing more; it has some.
     Enough,
     /// Nothing at all: it could not keep up.
@@ -154,6 +169,9 @@ pub(super) struct Passing {
     observer: Observer,
     announced: u64,
     total: u64,
+    /// What inspection was given, and what it is to know as missing before the next part.
+    given: u64,
+    left_out: u64,
     feed: Feed,
     /// What is not handed over yet.
     part: Option<Kept>,
@@ -182,24 +200,53 @@ impl Passing {
 
     /// Its next bytes.
     pub(super) fn chunk(&mut self, chunk: &Bytes) {
+        let mut at = self.total;
         self.total += chunk.len() as u64;
         if let Feed::Unasked = self.feed {
             self.feed = Feed::More(self.observer.inspectors().budget());
         }
-        let Feed::More(budget) = self.feed else { return };
-        let take = chunk.len().min(budget);
-        let left = self.announced.saturating_sub(self.total - chunk.len() as u64);
-        let expected = (left.max(take as u64)).min(HAND_OVER.min(budget) as u64) as usize;
+        let mut rest = &chunk[..];
+        if let Feed::More(budget) = self.feed {
+            let (take, more) = rest.split_at(rest.len().min(budget));
+            self.give(take, at, budget);
+            (rest, at) = (more, at + take.len() as u64);
+        }
+        if let Feed::Tail = self.feed {
+            let before = self.announced.saturating_sub(TAIL).saturating_sub(at).min(rest.len() as u64);
+            self.give_tail(&rest[before as usize..], at + before);
+        }
+    }
+
+    fn give(&mut self, bytes: &[u8], at: u64, budget: usize) {
+        let left = self.announced.saturating_sub(at);
+        let expected = left.max(bytes.len() as u64).min(HAND_OVER.min(budget) as u64) as usize;
         let part = self.part.get_or_insert_with(|| self.observer.inspectors().part(expected));
-        if !part.extend(&chunk[..take]) {
+        if !part.extend(bytes) {
             let none = part.len() == 0 && !self.handed_over;
             self.feed = if none { Feed::Nothing } else { Feed::Enough };
             return;
         }
-        let full = part.len() >= HAND_OVER;
-        self.feed = if take == budget { Feed::Enough } else { Feed::More(budget - take) };
-        if full {
+        self.given += bytes.len() as u64;
+        self.feed = match budget - bytes.len() {
+            0 if self.given == DEFAULT_BUDGET as u64 => Feed::Tail,
+            0 => Feed::Enough,
+            left => Feed::More(left),
+        };
+        if part.len() >= HAND_OVER || matches!(self.feed, Feed::Tail) {
             self.hand_over(None);
+        }
+    }
+
+    fn give_tail(&mut self, bytes: &[u8], at: u64) {
+        if bytes.is_empty() || self.announced == 0 {
+            return;
+        }
+        let part = self.part.get_or_insert_with(|| self.observer.inspectors().part(TAIL as usize));
+        if part.len() == 0 {
+            self.left_out = at - self.given;
+        }
+        if !part.extend(bytes) {
+            (self.part, self.left_out, self.feed) = (None, 0, Feed::Enough);
         }
     }
 
@@ -217,14 +264,19 @@ impl Passing {
         match self.feed {
             Feed::Unseen => self.record.tell(super::inspector::unseen(total)),
             Feed::Unasked | Feed::Nothing => self.uninspected(total),
-            Feed::More(_) | Feed::Enough => self.hand_over(Some(total)),
+            Feed::More(_) | Feed::Tail | Feed::Enough => self.hand_over(Some(total)),
         }
     }
 
     /// It was none: a body that turned out to have no bytes.
     pub(super) fn withdraw(mut self) {
         self.ended = true;
-        self.record.tap.ledger().withdraw(self.record.batch_id);
+        self.record.tap.withdraw(self.record.batch_id);
+    }
+
+    #[cfg(test)]
+    pub(super) fn tail(&self) -> &[u8] {
+        self.part.as_ref().map_or(&[], Kept::bytes)
     }
 
     pub(super) fn total(&self) -> u64 {
@@ -232,8 +284,9 @@ impl Passing {
     }
 
     fn hand_over(&mut self, end: Option<u64>) {
-        self.handed_over = true;
-        let job = Job { record: Arc::clone(&self.record), part: self.part.take(), end };
+        let first = !std::mem::replace(&mut self.handed_over, true);
+        let left_out = std::mem::take(&mut self.left_out);
+        let job = Job { record: Arc::clone(&self.record), left_out, part: self.part.take(), end, first };
         if self.observer.inspectors().submit(job).is_ok() {
             return;
         }

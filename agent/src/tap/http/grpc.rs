@@ -254,7 +254,7 @@ mod tests {
         let (_, metrics) = crate::metrics::Metrics::new();
         let buffer = crate::buffer::Buffer::new(forebay_shared::Bytes(1 << 20), metrics.clone());
         let tap = crate::tap::Tap::new(buffer, metrics.clone());
-        let inspectors = crate::tap::inspector::Inspectors::start(metrics).unwrap();
+        let inspectors = crate::tap::inspector::Inspectors::start(tap.0.inspection.clone(), metrics).unwrap();
         let observer = Observer::new(tap.clone(), inspectors);
         let stream = HeaderValue::from_static("application/grpc");
         let at = Timestamp::now();

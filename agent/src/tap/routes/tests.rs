@@ -169,3 +169,60 @@ async fn a_peer_that_is_not_loopback_is_refused() {
         assert_eq!(server.recorded().arrivals.is_empty(), status == 403);
     }
 }
+
+#[tokio::test]
+async fn a_vector_is_read_as_one_while_large_batches_take_all_of_the_room() {
+    let server = Server::start().await;
+    let mut looks: Vec<_> = (0..64).map(|_| server.tap.0.inspection.begin(None, None)).collect();
+    let chunk = vec![b'x'; 64 << 10];
+    looks.iter_mut().for_each(|look| look.push(&chunk));
+    assert!(server.metrics.tap_sampled_batches.get() > 0);
+    let vector = r#"{"dataVolume": {"bytes": 99}, "dataComplexity": 2.0, "dataType": "avro"}"#;
+    server.push(VECTOR, vector).await;
+    server.push("application/json", vector).await;
+    server.push("application/json", format!("{vector}{}", " ".repeat(MOST_VECTOR))).await;
+    let types: Vec<DataType> = server.recorded().arrivals.iter().map(|a| a.characteristics.data_type).collect();
+    assert_eq!(types, [DataType::Avro, DataType::Avro, DataType::Json], "4 KiB and one byte are a batch");
+    let (status, problem) = server.post("/v1/batches", VECTOR, " ".repeat(MOST_VECTOR + 1)).await;
+    assert!(status == 400 && problem["detail"].as_str().unwrap().contains("4096"), "{problem}");
+}
+
+#[tokio::test]
+async fn what_the_routes_do_not_take_is_a_problem_document_too() {
+    let server = Server::start().await;
+    let send = async |method: Method, path: &str| {
+        let answer = server.http.request(method, format!("http://{}{path}", server.address)).send().await.unwrap();
+        let header = |name| answer.headers().get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
+        let (kind, allow) = (header("content-type"), header("allow"));
+        let status = answer.status().as_u16();
+        assert_eq!(kind.as_deref(), Some("application/problem+json"), "{path}");
+        (status, allow, answer.json::<serde_json::Value>().await.unwrap())
+    };
+    for (method, path) in
+        [(Method::GET, "/v1/batches"), (Method::PUT, "/v1/batches/1/start"), (Method::DELETE, "/v1/batches/1/finish")]
+    {
+        let (status, allow, problem) = send(method.clone(), path).await;
+        assert_eq!((status, allow.as_deref()), (405, Some("POST")), "{path}");
+        assert!(problem["detail"].as_str().unwrap().contains(method.as_str()));
+    }
+    let (status, _, problem) = send(Method::POST, "/v1/batches/%ff/start").await;
+    assert_eq!((status, problem["field"].as_str()), (400, Some("id")));
+    let (status, _, problem) = send(Method::POST, "/v1/batches/1/finish?outcome=ok&outcome=ok").await;
+    assert_eq!((status, problem["field"].as_str()), (400, Some("outcome")));
+}
+
+#[tokio::test]
+async fn a_sender_that_waits_to_be_asked_for_the_body_is() {
+    let server = Server::start().await;
+    let mut stream = TcpStream::connect(server.address).await.unwrap();
+    let head = "POST /v1/batches HTTP/1.1\r\nHost: x\r\nContent-Length: 8\r\nExpect: 100-continue\r\n\r\n";
+    stream.write_all(head.as_bytes()).await.unwrap();
+    let mut answer = [0; 25];
+    stream.read_exact(&mut answer).await.unwrap();
+    assert_eq!(&answer, b"HTTP/1.1 100 Continue\r\n\r\n");
+    stream.write_all(b"a,b\n1,2\n").await.unwrap();
+    let mut answer = [0; 12];
+    stream.read_exact(&mut answer).await.unwrap();
+    assert_eq!(&answer, b"HTTP/1.1 201");
+    assert_eq!(server.recorded().arrivals[0].characteristics.data_volume.records, Some(2));
+}

@@ -9,6 +9,7 @@
 
 mod rebuild;
 mod tick;
+mod upkeep;
 
 use std::future::Future;
 use std::path::{Path, PathBuf};
@@ -95,7 +96,7 @@ impl App {
         let pace = Pace { step: args.step, lead_prior: args.lead, retrain: args.retrain };
         let state = State::new(pipeline, pace)?;
         let orchestrator = orchestrator(&args.orchestrator, &state)?;
-        let history = History::open(&args.store)?;
+        let history = History::open_with(&args.store, args.keep.into())?;
         let mut registry = Registry::default();
         let metrics = Metrics::register(&mut registry);
         history.register(&mut registry);
@@ -141,6 +142,7 @@ impl App {
         self.shared.rebuilt.store(true, Ordering::Release);
         tasks.spawn(receive(self.shared.clone(), self.received, stop.clone()));
         tasks.spawn(tick::run(self.shared.clone(), self.orchestrator, stop.clone()));
+        tasks.spawn(upkeep::run(self.shared.clone(), stop.clone()));
 
         let stdin = self.exit_with_stdin;
         let closes = if stdin { Some(forebay_agent::stdin_closes()?) } else { None };

@@ -6,7 +6,9 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
+use forebay_shared::Bytes;
 
+use crate::history::Keep;
 use crate::{app, demo};
 
 /// Predictive autoscaler for data pipelines.
@@ -43,6 +45,8 @@ pub(crate) struct ServeArgs {
     /// The history's file; made if it is not there.
     #[arg(long, default_value = "forebay.sqlite", env = "FOREBAY_STORE")]
     pub(crate) store: PathBuf,
+    #[command(flatten)]
+    pub(crate) keep: KeepArgs,
     /// The `Pipeline` manifest.
     #[arg(long, env = "FOREBAY_PIPELINE")]
     pub(crate) pipeline: PathBuf,
@@ -64,6 +68,26 @@ pub(crate) struct ServeArgs {
     /// Exits when standard input closes, so that a parent that dies takes it along.
     #[arg(long, hide = true)]
     pub(crate) exit_with_stdin: bool,
+}
+
+/// How long and how much of the history is kept.
+#[derive(Clone, Copy, Debug, Args)]
+pub(crate) struct KeepArgs {
+    /// Age at which frames are given up; frames that come later than that are acknowledged and not stored.
+    #[arg(long, default_value = "48h", value_parser = age, env = "FOREBAY_KEEP_RAW")]
+    pub(crate) keep_raw: Duration,
+    /// Age at which roll-ups of one and of 15 minutes are given up.
+    #[arg(long, default_value = "90d", value_parser = age, env = "FOREBAY_KEEP_ROLLUPS")]
+    pub(crate) keep_rollups: Duration,
+    /// Size of the history beyond which the oldest is given up before its time, such as 10Gi; without it there is none.
+    #[arg(long, value_parser = size, env = "FOREBAY_MAX_SIZE")]
+    pub(crate) max_size: Option<Bytes>,
+}
+
+impl From<KeepArgs> for Keep {
+    fn from(args: KeepArgs) -> Self {
+        Self { raw: args.keep_raw, rollups: args.keep_rollups, max_bytes: args.max_size.map(|size| size.0) }
+    }
 }
 
 /// Who carries decisions out.
@@ -93,6 +117,24 @@ fn duration(text: &str) -> Result<Duration, String> {
     } else {
         Err(expected.into())
     }
+}
+
+/// An hour to ten years.
+fn age(text: &str) -> Result<Duration, String> {
+    let expected = "expected an age of 1h to 3650d, such as 48h";
+    let value = humantime::parse_duration(text).map_err(|error| format!("{expected}: {error}"))?;
+    if (Duration::from_secs(3600)..=Duration::from_secs(3650 * 86_400)).contains(&value) {
+        Ok(value)
+    } else {
+        Err(expected.into())
+    }
+}
+
+/// 1 MiB and more.
+fn size(text: &str) -> Result<Bytes, String> {
+    let value: Bytes =
+        text.parse().map_err(|error| format!("expected a size of 1Mi and more, such as 10Gi: {error}"))?;
+    if value.0 >= 1 << 20 { Ok(value) } else { Err("expected a size of 1Mi and more, such as 10Gi".into()) }
 }
 
 /// Runs the program.
@@ -139,6 +181,8 @@ mod tests {
             ("--step", "soon", "expected a duration"),
             ("--step", "1ms", "10ms to 30days"),
             ("--listen", "9400", "invalid"),
+            ("--keep-raw", "1s", "1h to 3650d"),
+            ("--max-size", "10", "1Mi and more"),
         ] {
             let args = ["forebay", "serve", "--pipeline", "p", "--agents", "a", flag, value];
             let error = Cli::try_parse_from(args).unwrap_err().to_string();

@@ -8,6 +8,7 @@
 //! nothing later than `t`'s end: there is no look-ahead.
 
 mod dataset;
+mod restore;
 
 use std::collections::{HashMap, VecDeque};
 use std::time::Duration;

@@ -168,7 +168,7 @@ impl Ingest {
     }
 
     async fn store(self, pod: PodIdentity, frames: Vec<Frame>, _room: Room) -> Result<Acknowledged, Problem> {
-        let Appended { accepted, duplicates, gaps } = self.history.append(&pod, frames).await.map_err(problem)?;
+        let Appended { accepted, duplicates, gaps, .. } = self.history.append(&pod, frames).await.map_err(problem)?;
         self.metrics.frames.inc_by(accepted.len() as u64);
         self.metrics.duplicates.inc_by(duplicates as u64);
         self.metrics.gaps.inc_by(gaps as u64);
@@ -217,6 +217,9 @@ fn problem(error: HistoryError) -> Problem {
     match error {
         HistoryError::Refused { frame, reason } => Problem::bad(format!("frames[{frame}]"), reason),
         HistoryError::Busy => Problem::unavailable(error.to_string(), RETRY_BUSY),
+        HistoryError::Full { .. } => {
+            Problem::unavailable("the history's disk is full: send the frames again when there is room", RETRY_FAILED)
+        }
         // The history has logged what failed; its path is nothing for agents.
         _ => Problem::unavailable("the history cannot be written now; send the frames again", RETRY_FAILED),
     }

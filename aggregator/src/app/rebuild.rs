@@ -1,17 +1,21 @@
 //! The live state of a new start, from the history of the one before.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use anyhow::Context;
+use anyhow::{Context, anyhow};
 use forebay_shared::Timestamp;
 use forebay_shared::health;
 
 use super::Shared;
-use crate::features::RETAINED_ROWS;
+use crate::features::{RETAINED_ROWS, Series};
 use crate::forecaster;
+use crate::history::Window;
 use crate::live::Model;
 
+/// Components read at a time: the history lends as many connections.
+const READERS: usize = 4;
 /// Forecasts that are scored and shown again.
 const FORECASTS: Duration = Duration::from_secs(86_400);
 
@@ -22,9 +26,21 @@ pub(super) async fn rebuild(shared: &Arc<Shared>) -> anyhow::Result<()> {
         let started = Instant::now();
         let now = Timestamp::now();
         let components = shared.state().components.len();
-        for at in 0..components {
-            component(&shared, at, now)?;
-        }
+        let next = AtomicUsize::new(0);
+        let read = || {
+            loop {
+                let at = next.fetch_add(1, Ordering::Relaxed);
+                if at >= components {
+                    return anyhow::Ok(());
+                }
+                component(&shared, at, now)?;
+            }
+        };
+        let threads = std::thread::available_parallelism().map_or(1, usize::from).min(READERS).min(components);
+        std::thread::scope(|scope| {
+            let readers: Vec<_> = (0..threads).map(|_| scope.spawn(read)).collect();
+            readers.into_iter().try_for_each(|reader| reader.join().map_err(|_| anyhow!("a reader panicked"))?)
+        })?;
         shared.health.set("history", health::State::Ok, "", now);
         shared.health.set("live", health::State::Ok, "", now);
         tracing::info!(components, duration_ms = started.elapsed().as_millis() as u64, "live state rebuilt");
@@ -41,8 +57,10 @@ fn component(shared: &Shared, at: usize, now: Timestamp) -> anyhow::Result<()> {
     let history = &shared.history;
     let rows = u32::try_from(RETAINED_ROWS).unwrap_or(u32::MAX);
     let range = now.minus(step * rows)..Timestamp(u64::MAX);
-    history.visit(&id, range, |frame| {
-        shared.state().receive(&id, &frame.pod_uid, frame.boot, &frame.content);
+    let mut series = Series::new(step);
+    history.window(&id, range, series.step_ms(), |part| match part {
+        Window::Step(index, sums) => series.restore(index, &sums),
+        Window::Frame(frame) => series.observe(&frame.pod_uid, frame.boot, &frame.content),
     })?;
     let decisions = history.decisions(&id, 200)?;
     let forecasts = history.forecasts(&id, now.minus(FORECASTS)..Timestamp(u64::MAX))?;
@@ -50,6 +68,7 @@ fn component(shared: &Shared, at: usize, now: Timestamp) -> anyhow::Result<()> {
 
     let mut state = shared.state();
     let component = &mut state.components[at];
+    component.series = series;
     component.decisions = decisions.into_iter().rev().collect();
     component.model = model.and_then(|stored| match forecaster::decode(&stored.weights) {
         Ok(lstm) => Some(Model { lstm, version: stored.version, trained_at: stored.trained_at, scores: stored.scores }),

@@ -72,7 +72,7 @@ async fn tick(shared: &Shared, orchestrator: &dyn Orchestrator, now: Timestamp) 
     if !hindsight.is_empty() {
         record(shared.history.record_decisions(hindsight).await);
     }
-    record(shared.history.prune(now).await);
+    set_health(shared, "history", shared.history.trouble().map_or(Ok(()), Err));
     let view = shared.state().view();
     shared.publish("tick", &view);
     shared.metrics.ticked();

@@ -9,7 +9,7 @@ use clap::{Args, Parser, Subcommand};
 use forebay_shared::Bytes;
 
 use crate::history::Keep;
-use crate::{app, demo};
+use crate::{app, demo, history_cli};
 
 /// Predictive autoscaler for data pipelines.
 #[derive(Debug, Parser)]
@@ -25,6 +25,9 @@ enum Command {
     Serve(ServeArgs),
     /// Runs the whole system on this machine: no cluster and no root needed.
     Demo(demo::Args),
+    /// Takes the history to files and from them, or copies it.
+    #[command(subcommand)]
+    History(history_cli::Command),
     /// A worker of the demo.
     #[command(hide = true)]
     Worker(demo::worker::Args),
@@ -144,6 +147,7 @@ pub fn main() -> ExitCode {
         Command::Worker(args) => exit(demo::worker::main(args)),
         Command::Serve(args) => block_on(async { app::App::build(args)?.run(app::shutdown_signal()).await }),
         Command::Demo(args) => block_on(demo::run(args)),
+        Command::History(command) => block_on(history_cli::run(command)),
     }
 }
 

@@ -28,6 +28,7 @@ mod readers;
 mod records;
 pub mod retention;
 mod rollup;
+pub mod transfer;
 mod upkeep;
 mod visit;
 mod writer;
@@ -49,7 +50,7 @@ pub use self::range::{Aggregate, Ranged, Resolution, Window};
 pub use self::retention::Keep;
 pub use self::rollup::{METRICS, Metric, Peaks, Rolled, Sums};
 
-use self::frames::{Fate, Prepared};
+use self::frames::{Fate, Origin, Prepared};
 use self::pack::Wanted;
 use self::readers::Readers;
 use self::visit::Which;
@@ -267,17 +268,26 @@ impl History {
     /// [`HistoryError::Busy`] if the queue is full, [`HistoryError::Refused`] if a frame can't be stored,
     /// [`HistoryError::Full`] on a full disk: nothing is stored then, and the same frames may be sent again.
     pub async fn append(&self, pod: &PodIdentity, frames: Vec<Frame>) -> Result<Appended, HistoryError> {
+        let oldest = self.0.oldest.clone();
+        // The time is looked at when the turn has come: prunings that went before have moved it.
+        let origin = move || Origin::Agent { oldest: Timestamp(oldest.load(Ordering::Relaxed)) };
+        self.store(pod, frames, origin).await
+    }
+
+    async fn store(
+        &self,
+        pod: &PodIdentity,
+        frames: Vec<Frame>,
+        origin: impl FnOnce() -> Origin + Send + 'static,
+    ) -> Result<Appended, HistoryError> {
         let rows = frames.iter().map(|Frame { content: c, .. }| c.samples.len() + c.arrivals.len() + c.progress.len());
         let (frames, prepared) = if rows.sum::<usize>() < PACK_APART {
             prepare(frames)?
         } else {
             tokio::task::spawn_blocking(move || prepare(frames)).await.map_err(|_| HistoryError::Closed)??
         };
-        let (pod, oldest) = (pod.clone(), self.0.oldest.clone());
-        // The time is looked at when the turn has come: prunings that went before have moved it.
-        let store = move |connection: &rusqlite::Connection| {
-            frames::store(connection, &pod, &prepared, Timestamp(oldest.load(Ordering::Relaxed)))
-        };
+        let pod = pod.clone();
+        let store = move |connection: &rusqlite::Connection| frames::store(connection, &pod, &prepared, origin());
         let stored = self.0.writer.try_write(store).await.inspect_err(|error| {
             self.0.metrics.busy.inc_by(u64::from(matches!(error, HistoryError::Busy)));
         })?;

@@ -155,6 +155,18 @@ pub(super) fn of_bucket(connection: &Connection, component_id: i64, bucket_ms: i
     select.query_map(params![component_id, bucket_ms], head)?.collect()
 }
 
+/// The blocks of a roll-up of a bucket.
+pub(super) fn rolled_of(
+    connection: &Connection,
+    component_id: i64,
+    tier: Tier,
+    bucket_ms: i64,
+) -> rusqlite::Result<Vec<i64>> {
+    let mut select =
+        connection.prepare_cached("SELECT id FROM blocks WHERE component_id = ?1 AND tier = ?2 AND bucket_ms = ?3")?;
+    select.query_map(params![component_id, tier as i64, bucket_ms], |row| row.get(0))?.collect()
+}
+
 /// Gives `with` a block's data, and what it holds, if it is whole. `None` if it is no more.
 pub(super) fn read<T>(
     connection: &Connection,

@@ -21,7 +21,7 @@ use rusqlite::{Connection, params};
 use super::blocks::{self, BUCKET_MS, Block, Tier};
 use super::frames::{self, ms, unsigned};
 use super::pack::{self, Counts, Wanted};
-use super::rollup::{self, Cells};
+use super::rollup::{self, Cells, Rolled};
 use super::visit::{Pods, read_frames};
 use super::{Damage, StoredContent};
 
@@ -144,9 +144,13 @@ impl Built {
 }
 
 /// Does a step, less the writing.
-pub(super) fn build(connection: &Connection, job: Job) -> rusqlite::Result<Built> {
+///
+/// Of an hour that reaches before `oldest`, blocks may have been given up: what comes to it late, or is imported, is added
+/// to the roll-ups that it has.
+pub(super) fn build(connection: &Connection, job: Job, oldest: Timestamp) -> rusqlite::Result<Built> {
     match job {
         Job::Gather { component_id, before } => gather(connection, component_id, before),
+        Job::Merge { component_id, bucket_ms } if bucket_ms < ms(oldest) => add(connection, component_id, bucket_ms),
         Job::Merge { component_id, bucket_ms } => merge(connection, component_id, bucket_ms),
     }
 }
@@ -261,7 +265,34 @@ fn merge(connection: &Connection, component_id: i64, bucket_ms: i64) -> rusqlite
     }
     built.insert.extend(block(component_id, bucket_ms, &mut whole, true)?);
     for tier in Tier::ROLLED {
-        built.insert.extend(rolled(component_id, bucket_ms, tier, &cells)?);
+        built.insert.extend(rolled(component_id, bucket_ms, tier, cells.roll(tier.step_ms()))?);
+    }
+    Ok(built)
+}
+
+fn add(connection: &Connection, component_id: i64, bucket_ms: i64) -> rusqlite::Result<Built> {
+    let mut built = Built { component_id, rolled: Some(bucket_ms), ..Built::default() };
+    let mut cells = Cells::new(Tier::Frames.step_ms());
+    for head in blocks::of_bucket(connection, component_id, bucket_ms)?.iter().filter(|head| !head.merged) {
+        match blocks::frames(connection, head.id, Wanted::Features)? {
+            Some(Ok(frames)) => frames.iter().for_each(|frame| cells.add(frame)),
+            Some(Err(damage)) => built.damaged.push(damage),
+            None => {}
+        }
+        built.settled.push(head.id);
+    }
+    for tier in Tier::ROLLED {
+        let mut rows = cells.roll(tier.step_ms());
+        let old =
+            |data: &[u8], counts: &Counts| rollup::unpack(data, counts.frames, tier.step_ms(), tier != Tier::Steps);
+        for id in blocks::rolled_of(connection, component_id, tier, bucket_ms)? {
+            match blocks::read(connection, id, old)? {
+                Some(Ok(old)) => old.iter().for_each(|(index, row)| rows.entry(*index).or_default().join(row)),
+                Some(Err(damage)) => built.damaged.push(damage),
+                None => {}
+            }
+        }
+        built.insert.extend(rolled(component_id, bucket_ms, tier, rows)?);
     }
     Ok(built)
 }
@@ -277,9 +308,13 @@ fn expect(connection: &Connection, component_id: i64, bucket_ms: i64, cells: &mu
     Ok(())
 }
 
-fn rolled(component_id: i64, bucket_ms: i64, tier: Tier, cells: &Cells) -> rusqlite::Result<Option<Block>> {
+fn rolled(
+    component_id: i64,
+    bucket_ms: i64,
+    tier: Tier,
+    rows: BTreeMap<u64, Rolled>,
+) -> rusqlite::Result<Option<Block>> {
     let step_ms = tier.step_ms();
-    let rows = cells.roll(step_ms);
     let (Some(first), Some(last)) = (rows.keys().next(), rows.keys().next_back()) else { return Ok(None) };
     let Range { start, end } = *first * step_ms..last.saturating_add(1).saturating_mul(step_ms) - 1;
     let data = rollup::pack(&rows, step_ms, tier != Tier::Steps).map_err(unpackable)?;

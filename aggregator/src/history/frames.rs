@@ -99,12 +99,21 @@ pub(super) struct Stored {
     pub(super) gaps: usize,
 }
 
-/// Stores the frames of a pod that are new and end at `oldest` or later, and moves its watermarks.
+/// Which frames are stored, and how long it is known that they were.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Origin {
+    /// An agent: what ends before a time is too old, and watermarks go when all below them is.
+    Agent { oldest: Timestamp },
+    /// A file of the past: all of it, and what was imported is known for good.
+    Import,
+}
+
+/// Stores the frames of a pod that are new and not too old, and moves its watermarks.
 pub(super) fn store(
     connection: &Connection,
     pod: &PodIdentity,
     frames: &[Prepared],
-    oldest: Timestamp,
+    origin: Origin,
 ) -> rusqlite::Result<Stored> {
     let component_id = component_id(connection, &pod.component)?;
     let pod_id = pod_id(connection, component_id, pod)?;
@@ -121,13 +130,17 @@ pub(super) fn store(
             stored.fates.push(Fate::Duplicate);
             continue;
         }
-        if frame.sequence > mark.next {
+        if frame.sequence > mark.next && origin != Origin::Import {
             stored.gaps += 1;
             gap(connection, component_id, pod_id, frame, mark.next)?;
         }
-        let mark = Watermark { next: frame.sequence + 1, last_ms: mark.last_ms.max(frame.end_ms) };
+        let (last_ms, oldest_ms) = match origin {
+            Origin::Agent { oldest } => (frame.end_ms, ms(oldest)),
+            Origin::Import => (i64::MAX, 0),
+        };
+        let mark = Watermark { next: frame.sequence + 1, last_ms: mark.last_ms.max(last_ms) };
         watermarks.insert(frame.boot, mark);
-        if frame.end_ms < ms(oldest) {
+        if frame.end_ms < oldest_ms {
             stored.fates.push(Fate::TooOld);
             continue;
         }

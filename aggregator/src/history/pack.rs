@@ -18,7 +18,7 @@ use forebay_shared::{BatchArrival, BatchProgress, BootId, Content, ResourceSampl
 use super::StoredContent;
 use super::codec;
 use super::columns::{As, Columns, Packer};
-use super::fields::{self, Field, Is};
+use super::fields::{self, Field};
 
 /// pco's level: its default, and the knee of size over time on resource samples.
 const LEVEL: usize = 8;
@@ -258,14 +258,6 @@ impl<T: Clone + Eq + Hash> Dictionary<T> {
         self.values.push(value.clone());
         self.places.insert(value, place);
         place
-    }
-}
-
-/// The text of a value that has names.
-pub(super) fn name_of(is: Is, value: u64) -> Option<&'static str> {
-    match is {
-        Is::Name(name) => name(value),
-        _ => None,
     }
 }
 

@@ -15,20 +15,21 @@ use super::*;
 use crate::forecast::Resource;
 use crate::planner::{Allocation, Basis};
 
+mod bench;
 mod columns;
 mod upkeep;
 
 const T0: u64 = 1_800_000_000_000;
 
-fn component(name: &str) -> ComponentId {
+pub(super) fn component(name: &str) -> ComponentId {
     format!("demo/Deployment.apps/{name}/app").parse().unwrap()
 }
 
-fn pod(name: &str) -> PodIdentity {
+pub(super) fn pod(name: &str) -> PodIdentity {
     PodIdentity { component: component("parse"), pod: name.into(), uid: format!("uid-{name}") }
 }
 
-fn all() -> Range<Timestamp> {
+pub(super) fn all() -> Range<Timestamp> {
     Timestamp(0)..Timestamp(u64::MAX)
 }
 
@@ -67,11 +68,11 @@ fn frame(sequence: u64) -> Frame {
     }
 }
 
-fn frames(sequences: Range<u64>) -> Vec<Frame> {
+pub(super) fn frames(sequences: Range<u64>) -> Vec<Frame> {
     sequences.map(frame).collect()
 }
 
-fn open(directory: &TempDir) -> History {
+pub(super) fn open(directory: &TempDir) -> History {
     History::open(&directory.path().join("history.db")).unwrap()
 }
 

@@ -84,8 +84,9 @@ impl History {
 
     /// One transaction of a job; true if there is more of it.
     async fn step(&self, job: Job) -> Result<bool, HistoryError> {
-        let history = self.clone();
-        let built = blocking(move || history.0.readers.read(|connection| compact::build(connection, job))).await?;
+        let (history, oldest) = (self.clone(), Timestamp(self.0.oldest.load(Ordering::Relaxed)));
+        let build = move || history.0.readers.read(|connection| compact::build(connection, job, oldest));
+        let built = blocking(build).await?;
         let of = match job {
             Job::Gather { component_id, .. } | Job::Merge { component_id, .. } => component_id,
         };

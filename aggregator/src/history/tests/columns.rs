@@ -252,6 +252,4 @@ async fn live_state_from_steps_is_that_from_frames() {
             assert!(a.zip(b).is_none_or(|(a, b)| near(a, b)), "{resource:?} of {index}: {a:?} {b:?}");
         }
     }
-    let costs = [before.cost(), after.cost()].map(|cost| cost.map(|cost| (cost.per_batch * 1e3).round()));
-    assert_eq!(costs[0], costs[1], "served batches are spread alike");
 }

@@ -135,4 +135,30 @@ async fn no_acknowledged_frame_is_lost_or_doubled_by_kill_9() {
     let history = get("/history").await;
     let per_second = history["columns"]["arrivalsPerSecond"].as_array().unwrap();
     assert_eq!(per_second.iter().filter_map(Value::as_f64).sum::<f64>(), sent as f64);
+
+    // And in steps, page by page.
+    let mut path = "/history?step=30s&aggregate=sum&columns=arrivalsPerSecond&limit=500".to_owned();
+    let (mut batches, mut pages) = (0.0, 0);
+    loop {
+        let page = get(&path).await;
+        assert_eq!(page["stepSeconds"], 30.0, "{page}");
+        let column = page["columns"]["arrivalsPerSecond"].as_array().unwrap();
+        batches += column.iter().filter_map(Value::as_f64).sum::<f64>();
+        pages += 1;
+        let Some(next) = page["next"].as_str() else { break };
+        path = next.split_once(COMPONENT).unwrap().1.to_owned();
+    }
+    assert_eq!((batches, pages), (sent as f64, 6), "a day in steps of 30 s");
+    let text = async |path: &str| {
+        let url = format!("{}/components/{COMPONENT}{path}", aggregator.url);
+        let answer = client.get(url).header("Accept", "text/csv").send().await.unwrap();
+        let kind = answer.headers()["content-type"].to_str().unwrap().to_owned();
+        (answer.status(), kind, answer.text().await.unwrap())
+    };
+    let (status, kind, csv) = text("/history?step=1h&columns=memoryBytes,oomKills").await;
+    assert!(status == StatusCode::OK && kind.starts_with("text/csv"), "{status} {kind}");
+    assert!(csv.starts_with("at,memoryBytes,oomKills\r\n") && csv.lines().count() >= 2, "{csv}");
+    let (status, kind, problem) = text("/history?step=soon").await;
+    assert_eq!((status, kind.as_str()), (StatusCode::BAD_REQUEST, "application/problem+json"));
+    assert!(problem.contains("\"field\":\"step\""), "{problem}");
 }

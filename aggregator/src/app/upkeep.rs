@@ -14,7 +14,11 @@ const PAUSE: Duration = Duration::from_secs(10);
 /// Looks again and again until stopped.
 pub(super) async fn run(shared: Arc<Shared>, stop: CancellationToken) -> anyhow::Result<()> {
     loop {
-        if let Err(error) = shared.history.maintain(Timestamp::now()).await {
+        let maintained = tokio::select! {
+            () = stop.cancelled() => return Ok(()),
+            maintained = shared.history.maintain(Timestamp::now()) => maintained,
+        };
+        if let Err(error) = maintained {
             tracing::error!(%error, "the history's upkeep failed: it is tried again");
         }
         set_health(&shared, "history", shared.history.trouble().map_or(Ok(()), Err));

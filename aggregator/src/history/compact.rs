@@ -20,7 +20,7 @@ use rusqlite::{Connection, params};
 
 use super::blocks::{self, BUCKET_MS, Block, Tier};
 use super::frames::{self, ms, unsigned};
-use super::pack::{self, Counts, Wanted};
+use super::pack::{self, Counts, Effort, Wanted};
 use super::rollup::{self, Cells, Rolled};
 use super::visit::{Pods, read_frames};
 use super::{Damage, StoredContent};
@@ -233,7 +233,7 @@ fn block(
         return Ok(None);
     };
     let counts = Counts::of(frames);
-    let data = pack::pack(frames).map_err(unpackable)?;
+    let data = pack::pack(frames, if merged { Effort::Full } else { Effort::Quick }).map_err(unpackable)?;
     let (tier, start_ms, end_ms) = (Tier::Frames, ms(start), ms(end));
     Ok(Some(Block { component_id, tier, bucket_ms, start_ms, end_ms, counts, merged, data }))
 }
@@ -241,19 +241,20 @@ fn block(
 fn merge(connection: &Connection, component_id: i64, bucket_ms: i64) -> rusqlite::Result<Built> {
     let mut built = Built { component_id, rolled: Some(bucket_ms), ..Built::default() };
     let heads = blocks::of_bucket(connection, component_id, bucket_ms)?;
-    let join = heads.len() > 1 && heads.iter().map(|head| head.events).sum::<usize>() <= MERGE_EVENTS;
+    let join = heads.iter().map(|head| head.events).sum::<usize>() <= MERGE_EVENTS;
     let mut cells = Cells::new(Tier::Frames.step_ms());
     expect(connection, component_id, bucket_ms - BUCKET_MS, &mut cells)?;
     let mut whole = Vec::new();
     for head in heads {
         match blocks::frames(connection, head.id, Wanted::All)? {
-            Some(Ok(frames)) => {
+            Some(Ok(mut frames)) => {
                 frames.iter().for_each(|frame| cells.add(frame));
                 if join {
                     whole.extend(frames);
                     built.blocks.push(head.id);
-                } else {
-                    built.settled.push(head.id);
+                } else if !head.merged {
+                    built.insert.extend(block(component_id, bucket_ms, &mut frames, true)?);
+                    built.blocks.push(head.id);
                 }
             }
             Some(Err(damage)) => {

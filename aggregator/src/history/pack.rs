@@ -20,8 +20,14 @@ use super::codec;
 use super::columns::{As, Columns, Packer};
 use super::fields::{self, Field};
 
-/// pco's level: its default, and the knee of size over time on resource samples.
-const LEVEL: usize = 8;
+/// How much time packing may take: pco's level.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Effort {
+    /// Of a block that is merged within the hour.
+    Quick = 3,
+    /// Of one that stays: pco's default, and the knee of size over time on resource samples.
+    Full = 8,
+}
 
 const DICTIONARIES: u16 = 0;
 const POD: u16 = 1;
@@ -58,9 +64,9 @@ impl Counts {
 }
 
 /// Packs frames; puts them in the order of the block.
-pub(super) fn pack(frames: &mut [StoredContent]) -> Result<Vec<u8>, String> {
+pub(super) fn pack(frames: &mut [StoredContent], effort: Effort) -> Result<Vec<u8>, String> {
     frames.sort_by(|a, b| (&a.pod_uid, a.boot, a.sequence).cmp(&(&b.pod_uid, b.boot, b.sequence)));
-    let mut packer = Packer::new(LEVEL);
+    let mut packer = Packer::new(effort as usize);
     let (mut pods, mut boots, mut ways) = (Dictionary::default(), Dictionary::default(), Dictionary::default());
     let mut columns: [Vec<u64>; 8] = Default::default();
     for StoredContent { pod_uid, pod, boot, sequence, content } in frames.iter() {
@@ -356,7 +362,7 @@ mod tests {
         frames[0].content.arrivals = vec![fields::empty_arrival()];
         frames[0].content.progress = Vec::new();
         let counts = Counts::of(&frames);
-        let data = pack(&mut frames).unwrap();
+        let data = pack(&mut frames, Effort::Full).unwrap();
         assert!(unpack(&data, &Counts { arrivals: 2, ..counts }, Wanted::All).is_err());
         assert!(unpack(&data[..data.len() - 1], &counts, Wanted::All).is_err());
         assert_eq!(
@@ -373,7 +379,7 @@ mod tests {
         frames[0].content.samples =
             vec![ResourceSample { pids: Some(3), memory: Some(Bytes(7)), ..ResourceSample::default() }];
         let counts = Counts::of(&frames);
-        let data = pack(&mut frames).unwrap();
+        let data = pack(&mut frames, Effort::Full).unwrap();
         let sample = unpack(&data, &counts, Wanted::Features).unwrap()[0].content.samples[0].clone();
         assert_eq!((sample.pids, sample.memory), (None, Some(Bytes(7))));
     }
@@ -383,7 +389,7 @@ mod tests {
         fn frames_read_back_to_the_bit(seeds: Vec<(u64, u8)>) {
             let mut frames: Vec<_> = seeds.iter().map(|(seed, pod)| wild(*seed, pod % 3)).collect();
             let counts = Counts::of(&frames);
-            let data = pack(&mut frames).unwrap();
+            let data = pack(&mut frames, Effort::Full).unwrap();
             prop_assert_eq!(exact(&unpack(&data, &counts, Wanted::All).unwrap()), exact(&frames));
         }
 
@@ -391,7 +397,7 @@ mod tests {
         fn unpacking_is_total(data: Vec<u8>, at in 0..400usize, flip: u8, frames in 0..9usize) {
             let mut whole: Vec<_> = (0..4).map(|seed| wild(seed, 1)).collect();
             let counts = Counts::of(&whole);
-            let mut packed = pack(&mut whole).unwrap();
+            let mut packed = pack(&mut whole, Effort::Quick).unwrap();
             let at = at % packed.len();
             packed[at] ^= flip;
             let _ = unpack(&packed, &counts, Wanted::All);

@@ -40,8 +40,7 @@ impl Write for Bytes {
 fn exported(history: &History, what: What, format: Format) -> Vec<u8> {
     let to = Bytes::default();
     export(history, &history.components().unwrap(), &all(), (what, format), Box::new(to.clone())).unwrap();
-    let bytes = to.0.lock().unwrap().clone();
-    bytes
+    to.0.lock().unwrap().clone()
 }
 
 async fn imported(bytes: &[u8], format: Format) -> (TempDir, History, Imported) {

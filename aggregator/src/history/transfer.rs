@@ -27,11 +27,14 @@ use super::blocks::Tier;
 use super::fields::{self, Field, Is};
 use super::frames::Origin;
 use super::rollup::{Metric, Rolled};
-use super::{Aggregate, Appended, History, StoredContent};
+use super::{Aggregate, Appended, History, HistoryError, StoredContent};
 use crate::identity::PodIdentity;
 
 /// Events read before they are stored: 100 MB of cells.
 const CHUNK: usize = 50_000;
+
+/// The latest time, and the highest number: what a double still tells one by one, in the year 287396.
+const LATEST_MS: u64 = 1 << 53;
 
 /// A file's format.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -338,6 +341,7 @@ impl Gathered {
             }
             other => return Err(format!("kind: {other:?}, expected sample, arrival or progress")),
         }
+        check(key.4, &content)?;
         self.events += 1;
         match self.frames.entry(key) {
             std::collections::btree_map::Entry::Vacant(place) => drop(place.insert(content)),
@@ -356,10 +360,47 @@ impl Gathered {
         for ((component, uid, pod), frames) in pods {
             let pod = PodIdentity { component: component.parse()?, pod, uid };
             for frames in frames.chunks(1024) {
-                imported.add(&history.import(&pod, frames.to_vec()).await?);
+                store(history, &pod, frames.to_vec(), imported).await?;
             }
         }
         Ok(())
+    }
+}
+
+/// What the file could not hold, or what would spoil a model.
+fn check(sequence: u64, content: &Content) -> Result<(), String> {
+    let samples = content.samples.iter().map(|sample| sample.at);
+    let progress = content.progress.iter().flat_map(|of| [of.started_at, of.finished_at]).flatten();
+    let times = samples.chain(progress).chain(content.arrivals.iter().map(|arrival| arrival.arrived_at));
+    if times.chain([content.closed_at]).any(|at| at.0 > LATEST_MS) {
+        return Err(format!("a time is beyond {LATEST_MS} ms since the epoch"));
+    }
+    if sequence > LATEST_MS {
+        return Err(format!("sequence: expected at most {LATEST_MS}"));
+    }
+    let checked = content.arrivals.iter().try_for_each(|arrival| arrival.characteristics.check());
+    checked.map_err(|error| format!("arrival.{error}"))
+}
+
+/// Stores frames of a pod; one that can't be stored is told, and the others are.
+async fn store(
+    history: &History,
+    pod: &PodIdentity,
+    mut frames: Vec<Frame>,
+    imported: &mut Imported,
+) -> anyhow::Result<()> {
+    loop {
+        match history.import(pod, frames.clone()).await {
+            Ok(appended) => {
+                imported.add(&appended);
+                return Ok(());
+            }
+            Err(HistoryError::Refused { frame, reason }) => {
+                let refused = frames.remove(frame);
+                imported.wrong(|| format!("frame {} of pod {}: {reason}", refused.sequence, pod.pod));
+            }
+            Err(error) => return Err(error.into()),
+        }
     }
 }
 
@@ -406,7 +447,7 @@ impl History {
     ///
     /// # Errors
     /// As of [`append`](Self::append).
-    pub async fn import(&self, pod: &PodIdentity, frames: Vec<Frame>) -> Result<Appended, super::HistoryError> {
+    pub async fn import(&self, pod: &PodIdentity, frames: Vec<Frame>) -> Result<Appended, HistoryError> {
         self.store(pod, frames, || Origin::Import).await
     }
 

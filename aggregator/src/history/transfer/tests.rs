@@ -92,11 +92,18 @@ async fn a_line_that_is_wrong_is_told_by_its_number_and_costs_itself() {
     lines[2] = lines[2].replace(",sample,", ",sampel,");
     lines[4].truncate(20);
     lines[6] = lines[6].replacen("demo/Deployment.apps/parse/app", "parse", 1);
+    lines[9] = lines[9].replace(&T0.to_string()[..4], "184467440");
+    let arrival = lines.iter().position(|line| line.contains(",arrival,")).unwrap();
+    lines[arrival] = lines[arrival].replace(",1.5,", ",NaN,");
     let (_place, copy, outcome) = imported(lines.join("\n").as_bytes(), Format::Csv).await;
-    assert_eq!((outcome.frames, outcome.wrong_lines), (620, 3));
-    for (told, says) in
-        outcome.wrong.iter().zip(["line 3: kind", "line 5: 1 values", "line 7: `parse` is not a component"])
-    {
+    assert_eq!((outcome.frames, outcome.wrong_lines), (620, 5));
+    for (told, says) in outcome.wrong.iter().zip([
+        "line 3: kind",
+        "line 4: arrival.dataComplexity.score",
+        "line 5: 1 values",
+        "line 7: `parse` is not a component",
+        "line 10: a time is beyond",
+    ]) {
         assert!(told.starts_with(says), "{told}");
     }
     let events = |history: &History| {
@@ -106,7 +113,7 @@ async fn a_line_that_is_wrong_is_told_by_its_number_and_costs_itself() {
             .map(|f| f.content.samples.len() + f.content.arrivals.len() + f.content.progress.len())
             .sum::<usize>()
     };
-    assert_eq!(events(&copy), events(&history) - 3);
+    assert_eq!(events(&copy), events(&history) - 5);
     let other = tempfile::tempdir().unwrap();
     std::fs::write(other.path().join("export"), "time,cpu\n1,2\n").unwrap();
     for format in [Format::Csv, Format::Parquet] {

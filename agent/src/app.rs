@@ -6,7 +6,7 @@
 //! ```
 
 use std::future::Future;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -15,7 +15,7 @@ use std::time::Duration;
 use anyhow::{Context as _, bail};
 use forebay_shared::Timestamp;
 use forebay_shared::health::Health;
-use tokio::net::TcpListener;
+use forebay_shared::serve::Counters;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::oneshot;
 use tokio::task::JoinSet;
@@ -27,14 +27,15 @@ use crate::buffer::Buffer;
 use crate::metrics::Metrics;
 use crate::sampler::{self, Sampler, Sink};
 use crate::server::{self, Facts};
-use crate::shipper::{self, Shipper, Token};
+use crate::shipper::{self, Shipper};
 use crate::tap::Tap;
 use crate::telemetry;
 
 /// Threads for the inspection of large batches and for looking up names.
 const BLOCKING_THREADS: usize = 2;
-/// Time for requests under way when the agent stops; the shipper's own comes after it.
-const GRACE: Duration = Duration::from_secs(1);
+/// Time for requests under way when the agent stops, of which the server gives one second; the shipper's own comes
+/// after it.
+const GRACE: Duration = Duration::from_millis(1500);
 
 /// Runs the agent as a program does: with its log, its own small runtime, and until it is told to stop.
 pub fn main(args: Args) -> ExitCode {
@@ -66,7 +67,7 @@ fn supervise(args: Args) -> anyhow::Result<()> {
 /// # Errors
 /// If the flags are wrong, the address cannot be bound, or a part of the agent ends that must not.
 pub async fn run(args: Args, shutdown: impl Future<Output = ()>) -> anyhow::Result<()> {
-    App::build(args.try_into()?).await?.run(shutdown).await
+    App::build(args.try_into()?)?.run(shutdown).await
 }
 
 struct App {
@@ -76,19 +77,20 @@ struct App {
     shipper: Shipper,
     sink: Sink,
     facts: Facts,
+    connections: Counters,
 }
 
 impl App {
-    async fn build(config: Config) -> anyhow::Result<Self> {
-        let (registry, metrics) = Metrics::new();
+    fn build(config: Config) -> anyhow::Result<Self> {
+        let (mut registry, metrics) = Metrics::new();
+        let connections = Counters::register("server", &mut registry);
         let health = Health::new(&["sampler", "shipper"], Timestamp::now());
-        let buffer = Buffer::new(config.buffer, metrics.clone());
+        let buffer = Buffer::with_spill(config.buffer, config.spill.clone(), metrics.clone());
+        let buffer = buffer.context("cannot start the thread of the spill")?;
         let tap = config.push.then(|| Tap::new(buffer.clone(), metrics.clone()));
-        let token = config.token_file.clone().map(Token::new);
-        let url = config.observations.clone();
-        let shipper = Shipper::new(buffer.clone(), url, token, health.clone(), metrics.clone())?;
-        let sampler = Sampler::new(config.sampling.clone(), config.cgroup_root.clone());
-        let listener = TcpListener::bind(config.listen).await;
+        let shipper = Shipper::new(buffer.clone(), config.way.clone(), health.clone(), metrics.clone());
+        let sampler = Sampler::new(config.sampled.clone());
+        let listener = TcpListener::bind(config.listen);
         let listener = listener.with_context(|| format!("cannot listen on {}: is it taken?", config.listen))?;
         Ok(Self {
             listener,
@@ -96,23 +98,22 @@ impl App {
             shipper,
             sink: Sink { buffer: buffer.clone(), tap: tap.clone(), health: health.clone(), metrics: metrics.clone() },
             facts: Facts { health, registry: Arc::new(registry), metrics, buffer, tap },
+            connections,
             config,
         })
     }
 
     async fn run(self, shutdown: impl Future<Output = ()>) -> anyhow::Result<()> {
-        let Self { config, listener, sampler, shipper, sink, facts } = self;
+        let Self { config, listener, sampler, shipper, sink, facts, connections } = self;
         let (stop, drain) = (CancellationToken::new(), CancellationToken::new());
         let address = listener.local_addr().context("cannot tell the address that was bound")?;
-        let service = server::routes(facts).into_make_service_with_connect_info::<SocketAddr>();
-        let serve = axum::serve(listener, service).with_graceful_shutdown(stop.clone().cancelled_owned());
+        let served = server::start(listener, facts, connections, stop.clone()).context("cannot start the server")?;
 
         let mut parts = JoinSet::new();
-        let serve = async { serve.await.map_or_else(|error| error.to_string(), |()| "it ended".into()) };
-        parts.spawn(async { ("server", serve.await) });
+        parts.spawn(async { ("server", served.await.unwrap_or_else(|_| "its thread panicked".into())) });
         let sample = sampler::run(sampler, config.interval, sink, stop.clone());
         parts.spawn(async { (sample.await, ("sampler", "it ended".to_owned())).1 });
-        let mut ship = tokio::spawn(shipper::run(shipper, config.flush, drain.clone()));
+        let mut ship = tokio::spawn(shipper::run(shipper, drain.clone()));
         announce(address, config.address_file.as_deref())?;
 
         tokio::select! {

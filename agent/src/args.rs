@@ -3,18 +3,28 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::str::FromStr;
 use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
 use clap::{Parser, ValueEnum};
 use forebay_shared::Bytes;
-use reqwest::Url;
+
+pub use self::sampling::{Sampling, SamplingArgs};
+
+use crate::buffer::Place;
+use crate::sampler;
+use crate::shipper::{Target, Way};
+
+mod sampling;
 
 const SHORTEST_INTERVAL: Duration = Duration::from_millis(20);
 const LONGEST_INTERVAL: Duration = Duration::from_secs(3600);
 const SMALLEST_BUFFER: Bytes = Bytes(64 << 10);
 const LARGEST_BUFFER: Bytes = Bytes(1 << 30);
+const SMALLEST_SPILL: Bytes = Bytes(1 << 20);
+const LARGEST_SPILL: Bytes = Bytes(1 << 40);
+const SLOWEST_CATCH_UP: Bytes = Bytes(16 << 10);
+const FASTEST_CATCH_UP: Bytes = Bytes(1 << 30);
 
 /// Flags of the agent.
 #[derive(Clone, Debug, Parser)]
@@ -28,21 +38,22 @@ pub struct Args {
     #[arg(long, env = "FOREBAY_ADDRESS_FILE", value_name = "PATH")]
     pub address_file: Option<PathBuf>,
 
-    /// URL of the aggregator, such as http://forebay:9400.
+    /// URL of the aggregator, such as https://forebay:9400.
     #[arg(long, env = "FOREBAY_AGGREGATOR", value_name = "URL")]
     pub aggregator: Option<String>,
+
+    /// PEM of the CA that has signed the aggregator's certificate, if it is none of this system's; read again when it
+    /// changes.
+    #[arg(long, env = "FOREBAY_CA_FILE", value_name = "PATH")]
+    pub ca_file: Option<PathBuf>,
 
     /// File with the token that the aggregator is shown; read again when it changes.
     #[arg(long, env = "FOREBAY_TOKEN_FILE", value_name = "PATH")]
     pub token_file: Option<PathBuf>,
 
-    /// What to sample: a cgroup, or the processes that a file lists, a PID a line.
-    #[arg(long, env = "FOREBAY_SAMPLING", value_name = "cgroup=PATH|pids=FILE")]
-    pub sampling: Option<Sampling>,
-
-    /// Where cgroups are mounted.
-    #[arg(long, env = "FOREBAY_CGROUP_ROOT", value_name = "PATH", default_value = "/sys/fs/cgroup")]
-    pub cgroup_root: PathBuf,
+    /// What to sample.
+    #[command(flatten)]
+    pub sampling: SamplingArgs,
 
     /// How batches are seen; may be given more than once.
     #[arg(long, env = "FOREBAY_TAP", value_delimiter = ',')]
@@ -60,6 +71,18 @@ pub struct Args {
     #[arg(long, env = "FOREBAY_BUFFER", value_name = "BYTES", default_value = "4Mi", value_parser = buffer)]
     pub buffer: Bytes,
 
+    /// Directory for what does not fit into the buffer, and for what is left when the agent ends.
+    #[arg(long, env = "FOREBAY_SPILL", value_name = "DIRECTORY")]
+    pub spill: Option<PathBuf>,
+
+    /// Disk for it.
+    #[arg(long, env = "FOREBAY_SPILL_LIMIT", value_name = "BYTES", default_value = "64Mi", value_parser = spill_limit)]
+    pub spill_limit: Bytes,
+
+    /// Bytes a second at which what has waited longer than a flush is shipped.
+    #[arg(long, env = "FOREBAY_CATCH_UP", value_name = "BYTES", default_value = "256Ki", value_parser = catch_up)]
+    pub catch_up: Bytes,
+
     /// How log lines look.
     #[arg(long, env = "FOREBAY_LOG_FORMAT", value_name = "FORMAT", default_value = "text")]
     pub log_format: LogFormat,
@@ -67,27 +90,6 @@ pub struct Args {
     /// Exit when the standard input closes: with the parent that holds its other end.
     #[arg(long, env = "FOREBAY_EXIT_WITH_STDIN", hide = true)]
     pub exit_with_stdin: bool,
-}
-
-/// What is sampled.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Sampling {
-    /// A cgroup v2 directory, or a cgroup v1 path below each controller's mount.
-    Cgroup(PathBuf),
-    /// The processes that a file lists, a PID a line.
-    Pids(PathBuf),
-}
-
-impl FromStr for Sampling {
-    type Err = anyhow::Error;
-
-    fn from_str(text: &str) -> anyhow::Result<Self> {
-        match text.split_once('=') {
-            Some(("cgroup", path)) if !path.is_empty() => Ok(Self::Cgroup(path.into())),
-            Some(("pids", file)) if !file.is_empty() => Ok(Self::Pids(file.into())),
-            _ => anyhow::bail!("expected cgroup=PATH or pids=FILE"),
-        }
-    }
 }
 
 /// How batches are seen.
@@ -120,20 +122,33 @@ fn buffer(text: &str) -> anyhow::Result<Bytes> {
     Ok(bytes)
 }
 
+fn spill_limit(text: &str) -> anyhow::Result<Bytes> {
+    let expected = "expected a size from 1Mi to 1Ti, such as 64Mi";
+    let bytes: Bytes = text.parse().context(expected)?;
+    ensure!((SMALLEST_SPILL..=LARGEST_SPILL).contains(&bytes), expected);
+    Ok(bytes)
+}
+
+fn catch_up(text: &str) -> anyhow::Result<Bytes> {
+    let expected = "expected bytes a second from 16Ki to 1Gi, such as 256Ki";
+    let bytes: Bytes = text.parse().context(expected)?;
+    ensure!((SLOWEST_CATCH_UP..=FASTEST_CATCH_UP).contains(&bytes), expected);
+    Ok(bytes)
+}
+
 /// Flags that have been checked.
 #[derive(Clone, Debug)]
 pub(crate) struct Config {
     pub(crate) listen: SocketAddr,
     pub(crate) address_file: Option<PathBuf>,
-    /// Where observations are posted.
-    pub(crate) observations: Url,
-    pub(crate) token_file: Option<PathBuf>,
-    pub(crate) sampling: Sampling,
-    pub(crate) cgroup_root: PathBuf,
+    /// To whom frames are shipped, and how.
+    pub(crate) way: Way,
+    /// What is sampled.
+    pub(crate) sampled: sampler::Target,
     pub(crate) push: bool,
     pub(crate) interval: Duration,
-    pub(crate) flush: Duration,
     pub(crate) buffer: Bytes,
+    pub(crate) spill: Option<Place>,
 }
 
 impl TryFrom<Args> for Config {
@@ -141,31 +156,24 @@ impl TryFrom<Args> for Config {
 
     fn try_from(args: Args) -> anyhow::Result<Self> {
         let aggregator =
-            args.aggregator.context("--aggregator is missing: expected a URL such as http://forebay:9400")?;
-        let sampling = args.sampling.context("--sampling is missing: expected cgroup=PATH or pids=FILE")?;
+            args.aggregator.context("--aggregator is missing: expected a URL such as https://forebay:9400")?;
         Ok(Self {
             listen: args.listen,
             address_file: args.address_file,
-            observations: observations(&aggregator)?,
-            token_file: args.token_file,
-            sampling,
-            cgroup_root: args.cgroup_root,
+            way: Way {
+                target: Target::of_aggregator(&aggregator)?,
+                ca_file: args.ca_file,
+                token_file: args.token_file,
+                flush: args.flush,
+                catch_up: args.catch_up,
+            },
+            sampled: args.sampling.target()?,
             push: args.tap.contains(&TapKind::Push),
             interval: args.interval,
-            flush: args.flush,
             buffer: args.buffer,
+            spill: args.spill.map(|directory| Place { directory, limit: args.spill_limit }),
         })
     }
-}
-
-/// The URL of `POST /api/v1/observations` at an aggregator.
-fn observations(aggregator: &str) -> anyhow::Result<Url> {
-    let expected = || format!("--aggregator is `{aggregator}`: expected a URL such as http://forebay:9400");
-    let mut url: Url = aggregator.parse().with_context(expected)?;
-    ensure!(url.scheme() == "http" && url.has_host() && url.query().is_none() && url.fragment().is_none(), expected());
-    let path = format!("{}/api/v1/observations", url.path().trim_end_matches('/'));
-    url.set_path(&path);
-    Ok(url)
 }
 
 #[cfg(test)]
@@ -181,9 +189,10 @@ mod tests {
     fn the_defaults_are_those_of_the_documents() {
         let args = parse(&["--aggregator", "http://forebay:9400/", "--sampling", "cgroup=/forebay/ingest"]).unwrap();
         let config = Config::try_from(args).unwrap();
-        assert_eq!(config.observations.as_str(), "http://forebay:9400/api/v1/observations");
-        assert_eq!(config.sampling, Sampling::Cgroup("/forebay/ingest".into()));
-        assert_eq!((config.interval, config.flush), (Duration::from_secs(1), Duration::from_secs(5)));
+        assert_eq!(config.way.target.to_string(), "http://forebay:9400/api/v1/observations");
+        assert_eq!(config.sampled.sampling, Sampling::Cgroup("/forebay/ingest".into()));
+        assert_eq!((config.interval, config.way.flush), (Duration::from_secs(1), Duration::from_secs(5)));
+        assert_eq!((config.way.catch_up, &config.spill), (Bytes(256 << 10), &None));
         assert_eq!((config.buffer, config.push), (Bytes(4 << 20), false));
         assert_eq!(config.listen.port(), 9410);
     }
@@ -191,11 +200,13 @@ mod tests {
     #[test]
     fn a_bad_value_is_told_with_its_flag_and_what_would_be_right() {
         for (flag, value, right) in [
-            ("--sampling", "host", "cgroup=PATH or pids=FILE"),
+            ("--sampling", "hosts", "cgroup=PATH, pids=FILE or pid=PID"),
             ("--interval", "5ms", "20ms to 1h"),
             ("--interval", "often", "such as 1s"),
             ("--flush", "2h", "20ms to 1h"),
             ("--buffer", "1Ki", "64Ki to 1Gi"),
+            ("--spill-limit", "1Ki", "1Mi to 1Ti"),
+            ("--catch-up", "0", "16Ki to 1Gi"),
             ("--tap", "pull", "push"),
             ("--listen", "nowhere", "socket address"),
         ] {
@@ -205,12 +216,17 @@ mod tests {
     }
 
     #[test]
-    fn an_aggregator_that_is_no_http_url_is_refused() {
-        for bad in ["forebay:9400", "https://forebay:9400", "http://", "http://a/?x=1"] {
-            let error = observations(bad).unwrap_err().to_string();
-            assert!(error.contains(bad) && error.contains("http://forebay:9400"), "{error}");
-        }
+    fn an_aggregator_is_asked_for_where_it_is_missing_or_no_url() {
         let error = Config::try_from(parse(&[]).unwrap()).unwrap_err().to_string();
         assert!(error.contains("--aggregator is missing"), "{error}");
+        let error = Config::try_from(parse(&["--aggregator", "forebay:9400", "--sampling", "pids=x"]).unwrap());
+        assert!(error.unwrap_err().to_string().contains("https://forebay:9400"));
+    }
+
+    #[test]
+    fn a_spill_has_its_limit() {
+        let flags = ["--aggregator=https://a", "--sampling=pids=x", "--spill=/spill", "--spill-limit=8Mi"];
+        let config = Config::try_from(parse(&flags).unwrap()).unwrap();
+        assert_eq!(config.spill, Some(Place { directory: "/spill".into(), limit: Bytes(8 << 20) }));
     }
 }

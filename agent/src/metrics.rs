@@ -15,6 +15,7 @@ pub(crate) struct Metrics {
     pub(crate) sampler_samples: Counter,
     pub(crate) sampler_failures: Counter,
     pub(crate) sampler_duration: Histogram,
+    pub(crate) sampler_source: Family<Label, Gauge>,
     pub(crate) tap_batches: Family<Label, Counter>,
     pub(crate) tap_bytes: Counter,
     pub(crate) tap_uninspected_batches: Counter,
@@ -25,10 +26,20 @@ pub(crate) struct Metrics {
     pub(crate) buffer_dropped_frames: Counter,
     pub(crate) buffer_bytes: Gauge,
     pub(crate) buffer_frames: Gauge,
+    pub(crate) buffer_spilled_frames: Counter,
+    pub(crate) buffer_spill_errors: Counter,
+    pub(crate) buffer_spill_torn_segments: Counter,
+    pub(crate) buffer_spill_bytes: Gauge,
+    pub(crate) buffer_spill_frames: Gauge,
     pub(crate) shipper_frames: Counter,
     pub(crate) shipper_duplicate_frames: Counter,
     pub(crate) shipper_refused_frames: Counter,
+    pub(crate) shipper_early_frames: Counter,
+    pub(crate) shipper_too_old_frames: Counter,
     pub(crate) shipper_bytes: Counter,
+    pub(crate) shipper_backlog_bytes: Counter,
+    pub(crate) shipper_connections: Counter,
+    pub(crate) shipper_stale_connections: Counter,
     pub(crate) shipper_errors: Family<Label, Counter>,
     pub(crate) process_resident_memory: Gauge,
 }
@@ -42,8 +53,9 @@ impl Metrics {
     }
 
     fn register(registry: &mut Registry) -> Self {
-        // 10 µs to 40 ms: a sample should take less than 100 µs.
-        let buckets = (0..13).map(|power| 1e-5 * f64::from(1 << power));
+        // Close to the 100 µs that a sample should take at most.
+        let micros = [20, 40, 60, 70, 80, 90, 100, 120, 150, 200, 300, 500, 1000, 5000, 40_000];
+        let buckets = micros.into_iter().map(|micros| f64::from(micros) / 1e6);
         Self {
             sampler_samples: add(registry, "sampler_samples", "Samples taken"),
             sampler_failures: add(registry, "sampler_failures", "Times that nothing could be sampled"),
@@ -53,6 +65,7 @@ impl Metrics {
                 "Time to take a sample",
                 Histogram::new(buckets),
             ),
+            sampler_source: add(registry, "sampler_source_info", "How samples are taken; `none` where they are not"),
             tap_batches: add(registry, "tap_batches", "Batches that arrived, by type"),
             tap_bytes: add(registry, "tap_bytes", "Bytes of the batches that arrived"),
             tap_uninspected_batches: add(
@@ -64,13 +77,43 @@ impl Metrics {
             tap_refused_batches: add(registry, "tap_refused_batches", "Batches cut short, too slow or too long"),
             tap_inspection_panics: add(registry, "tap_inspection_panics", "Panics caught in inspection"),
             tap_open_batches: add(registry, "tap_open_batches", "Batches that have not finished"),
-            buffer_dropped_frames: add(registry, "buffer_dropped_frames", "Frames given up since the buffer was full"),
-            buffer_bytes: add(registry, "buffer_bytes", "Bytes held for the aggregator"),
-            buffer_frames: add(registry, "buffer_frames", "Frames held for the aggregator"),
+            buffer_dropped_frames: add(
+                registry,
+                "buffer_dropped_frames",
+                "Frames given up since the buffer or its spill was full, or the spill damaged",
+            ),
+            buffer_bytes: add(registry, "buffer_bytes", "Bytes held in memory for the aggregator"),
+            buffer_frames: add(registry, "buffer_frames", "Frames held for the aggregator, in memory and on disk"),
+            buffer_spilled_frames: add(registry, "buffer_spilled_frames", "Frames written to the spill"),
+            buffer_spill_errors: add(registry, "buffer_spill_errors", "Times that the spill did not work"),
+            buffer_spill_torn_segments: add(
+                registry,
+                "buffer_spill_torn_segments",
+                "Segments of the spill that were damaged, and cut",
+            ),
+            buffer_spill_bytes: add(registry, "buffer_spill_bytes", "Bytes of the spill"),
+            buffer_spill_frames: add(registry, "buffer_spill_frames", "Frames of the spill"),
             shipper_frames: add(registry, "shipper_frames", "Frames acknowledged"),
             shipper_duplicate_frames: add(registry, "shipper_duplicate_frames", "Of them, frames it had already"),
             shipper_refused_frames: add(registry, "shipper_refused_frames", "Frames given up since they were refused"),
+            shipper_too_old_frames: add(
+                registry,
+                "shipper_too_old_frames",
+                "Frames that the aggregator did not store, since they are older than what it keeps",
+            ),
+            shipper_early_frames: add(
+                registry,
+                "shipper_early_frames",
+                "Frames given up since they lay too far ahead of the aggregator's clock",
+            ),
             shipper_bytes: add(registry, "shipper_bytes", "Bytes of the frames acknowledged"),
+            shipper_backlog_bytes: add(registry, "shipper_backlog_bytes", "Bytes sent at the rate of backlog"),
+            shipper_connections: add(registry, "shipper_connections", "Connections opened to the aggregator"),
+            shipper_stale_connections: add(
+                registry,
+                "shipper_stale_connections",
+                "Requests sent anew since the connection had ended",
+            ),
             shipper_errors: add(registry, "shipper_errors", "Requests that failed, by reason"),
             process_resident_memory: add(registry, "process_resident_memory_bytes", "Resident memory of the agent"),
         }

@@ -1,90 +1,200 @@
 //! Sampler: reads what the kernel tells of a component, on a fixed interval, and gives `ResourceSample`s.
 //!
 //! ```text
-//! cgroup v1 or v2, or processes ─┐
-//! /proc/net/dev ─────────────────┴─► Reading (counters since the kernel's zero) ─► difference ─► ResourceSample
+//! discovery ─► source: cgroup v1 or v2, processes, machine ─┐
+//!                                   /proc/net/dev ──────────┴─► Reading (counters since the kernel's zero)
+//!                                                                   └─► difference ─► ResourceSample
 //! ```
 //!
 //! It never blocks on the component and never fails with it: what the kernel does not offer is absent, and when
 //! nothing can be read it says so and goes on trying. Each file under `sampler/` reads one kernel interface with pure
-//! functions; `kernel_file` is the edge. A cgroup, its children and processes may come and go.
+//! functions; `kernel_file` is the edge. A container, a cgroup, its children and processes may come and go: with
+//! another container readings start anew, so that no difference spans two of them.
 
 mod cgroup;
+mod discovery;
+mod host;
 mod kernel_file;
 mod keyed;
 mod net_dev;
 mod processes;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod readers;
 mod reading;
+mod source;
+mod teller;
+#[cfg(test)]
+mod testing;
 mod v1;
 mod v2;
 
-use std::path::PathBuf;
 use std::time::Duration;
 
-use forebay_shared::health::{Health, State};
+use forebay_shared::health::Health;
 use forebay_shared::{Backlog, ResourceSample, Timestamp};
 use tokio::time::{Instant, MissedTickBehavior, interval_at};
 use tokio_util::sync::CancellationToken;
 
-use self::kernel_file::KernelFiles;
+use self::discovery::Found;
+pub(crate) use self::discovery::{Pod, Roots, Target};
+use self::kernel_file::Reader;
+use self::net_dev::NetDev;
 use self::reading::Reading;
-use crate::args::Sampling;
+use self::source::Lost;
+use self::teller::Teller;
 use crate::buffer::Buffer;
 use crate::metrics::Metrics;
 use crate::tap::Tap;
 
+/// A turn beside its interval: a node may starve its pods for a while.
+const LONGEST_TURN: Duration = Duration::from_secs(120);
+/// A container that is sought and not found is looked for again after this, then after twice as long, and so on.
+const FIRST_WAIT: Duration = Duration::from_secs(1);
+/// It may start at any time, and should not be long without an eye on it.
+const LONGEST_WAIT: Duration = Duration::from_secs(5);
+/// Now and then a better way is looked for, and another container in the place of one that ended unseen.
+const LOOK_AROUND: Duration = Duration::from_secs(60);
+
 /// Why there is no reading; says what would be right.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, thiserror::Error)]
 #[error("{0}")]
 pub(crate) struct Unreadable(String);
 
-/// What is sampled.
-enum Source {
-    Cgroup(cgroup::Cgroup),
-    Processes(processes::Processes),
-}
-
 /// Takes readings, and gives the differences between them.
 pub(crate) struct Sampler {
-    source: Source,
-    files: KernelFiles,
-    before: Option<(Instant, Reading)>,
+    target: Target,
+    state: State,
+    reader: Reader,
+    net: NetDev,
+    now: Box<Reading>,
+    before: Box<Reading>,
+    /// When `before` was read; nothing if it is no start for the next one.
+    read_at: Option<Instant>,
+}
+
+enum State {
+    Seeking { from: Instant, wait: Duration, why: Unreadable },
+    Found { found: Box<Found>, look_around: Instant },
 }
 
 impl Sampler {
-    /// `cgroup_root` is where cgroups are mounted: `/sys/fs/cgroup`, but in tests.
-    pub(crate) fn new(sampling: Sampling, cgroup_root: PathBuf) -> Self {
-        let source = match sampling {
-            Sampling::Cgroup(path) => Source::Cgroup(cgroup::Cgroup::new(cgroup_root, path)),
-            Sampling::Pids(file) => Source::Processes(processes::Processes::new(file)),
-        };
-        Self { source, files: KernelFiles::default(), before: None }
+    pub(crate) fn new(target: Target) -> Self {
+        let net = NetDev::new(&target.roots.proc);
+        Self {
+            state: State::seeking(),
+            target,
+            reader: Reader::default(),
+            net,
+            now: Box::default(),
+            before: Box::default(),
+            read_at: None,
+        }
     }
 
-    /// The sample of the time since the last call, and how it was taken. The first call, and the first one after a
-    /// failure, only set the start and give none.
-    pub(crate) fn sample(&mut self, now: Instant, at: Timestamp) -> Result<Option<Taken>, Unreadable> {
-        let before = self.before.take();
-        let (mut reading, how) = match &mut self.source {
-            Source::Cgroup(cgroup) => cgroup.read(&mut self.files)?,
-            Source::Processes(processes) => (processes.read(&mut self.files)?, "processes"),
-        };
-        net_dev::read(&mut self.files, &mut reading.whole);
-        self.files.end_sample();
-        let sample = before.map(|(then, before)| ResourceSample {
+    /// The sample of the time since the last call, and how it was taken. The first call, and the first one of another
+    /// container or after a failure, only set the start and give none. `now` is of the monotonic clock, which alone
+    /// measures intervals; `at` of the wall clock, which may step.
+    pub(crate) fn sample(&mut self, now: Instant, at: Timestamp) -> Result<Taken, Unreadable> {
+        self.reader.begin();
+        let (how, note) = self.read(now)?;
+        self.net.read(&mut self.reader, &mut self.now.whole);
+        let sample = self.read_at.replace(now).map(|then| ResourceSample {
             at,
             interval_ms: millis(now.duration_since(then)),
-            ..reading.since(&before)
+            ..self.now.since(&self.before)
         });
-        self.before = Some((now, reading));
-        Ok(sample.map(|sample| Taken { sample, how }))
+        std::mem::swap(&mut self.now, &mut self.before);
+        Ok(Taken { sample, how, note })
+    }
+
+    fn read(&mut self, now: Instant) -> Result<(&'static str, Option<String>), Unreadable> {
+        self.look_around(now);
+        // Twice: what is gone may have been replaced already.
+        for _ in 0..2 {
+            self.seek(now)?;
+            let State::Found { found, look_around } = &mut self.state else { continue };
+            *self.now = Reading::default();
+            match found.source.read(&mut self.reader, &mut self.now) {
+                Ok(()) => {
+                    if self.now.whole.pids == Some(0) && self.target.is_sought() {
+                        // It has ended, or its cgroup is there before it: another may be the component's now.
+                        *look_around = (*look_around).min(now + FIRST_WAIT);
+                    }
+                    return Ok((found.how.as_str(), found.note.clone()));
+                }
+                Err(Lost::Gone) => self.lose(self.target.lost(), now),
+                Err(Lost::Unreadable(why)) => {
+                    self.lose(why.clone(), now);
+                    return Err(why);
+                }
+            }
+        }
+        match &self.state {
+            State::Seeking { why, .. } => Err(why.clone()),
+            State::Found { .. } => Err(self.target.lost()),
+        }
+    }
+
+    /// Forgets the source; looks for one at once.
+    fn lose(&mut self, why: Unreadable, now: Instant) {
+        self.read_at = None;
+        self.state = State::Seeking { from: now, wait: Duration::ZERO, why };
+    }
+
+    fn seek(&mut self, now: Instant) -> Result<(), Unreadable> {
+        let State::Seeking { from, wait, why } = &mut self.state else { return Ok(()) };
+        if now < *from {
+            return Err(why.clone());
+        }
+        match self.target.find() {
+            Ok(found) => self.take(found, now),
+            Err(error) => {
+                self.read_at = None;
+                // A path that was given costs next to nothing to look for.
+                if self.target.is_sought() {
+                    *wait = (*wait * 2).clamp(FIRST_WAIT, LONGEST_WAIT);
+                }
+                *from = now + *wait;
+                *why = error.clone();
+                return Err(error);
+            }
+        }
+        Ok(())
+    }
+
+    fn look_around(&mut self, now: Instant) {
+        let State::Found { found, look_around } = &mut self.state else { return };
+        if !self.target.is_sought() || now < *look_around {
+            return;
+        }
+        *look_around = now + LOOK_AROUND;
+        match self.target.find() {
+            Ok(other) if !other.is_as(found) => self.take(other, now),
+            // The one that is read is still the best, or nothing else is in sight.
+            _ => {}
+        }
+    }
+
+    fn take(&mut self, found: Found, now: Instant) {
+        self.read_at = None;
+        self.reader.restart();
+        self.reader.begin();
+        self.state = State::Found { found: Box::new(found), look_around: now + LOOK_AROUND };
     }
 }
 
-/// A sample, and how it was taken, such as `cgroup-v2`.
+impl State {
+    fn seeking() -> Self {
+        Self::Seeking { from: Instant::now(), wait: Duration::ZERO, why: Unreadable(String::new()) }
+    }
+}
+
+/// A sample, unless this was the start of one, and how it was taken, such as `cgroup-v2`.
 pub(crate) struct Taken {
-    pub(crate) sample: ResourceSample,
+    pub(crate) sample: Option<ResourceSample>,
     pub(crate) how: &'static str,
+    /// Why it was not taken in a better way.
+    pub(crate) note: Option<String>,
 }
 
 /// Rounded to the nearest; never 0, since rates divide by it.
@@ -105,106 +215,33 @@ pub(crate) struct Sink {
 pub(crate) async fn run(mut sampler: Sampler, every: Duration, sink: Sink, stop: CancellationToken) {
     let mut ticks = interval_at(Instant::now(), every);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
+    let pulse = sink.health.pulse("sampler", LONGEST_TURN + 2 * every);
+    let mut teller = Teller::new(sampler.target.is_sought());
     while stop.run_until_cancelled(ticks.tick()).await.is_some() {
-        tick(&mut sampler, &sink);
+        pulse.beat();
+        tick(&mut sampler, &sink, &mut teller);
     }
 }
 
-fn tick(sampler: &mut Sampler, sink: &Sink) {
+fn tick(sampler: &mut Sampler, sink: &Sink, teller: &mut Teller) {
     let (start, at) = (Instant::now(), Timestamp::now());
     let taken = sampler.sample(start, at);
     sink.metrics.sampler_duration.observe(start.elapsed().as_secs_f64());
+    teller.tell(&taken, at, &sink.health, &sink.metrics);
     match taken {
-        Ok(taken) => {
-            sink.health.set("sampler", State::Ok, taken.as_ref().map_or("", |taken| taken.how), at);
-            if let Some(taken) = taken {
-                record(taken, at, sink);
-            }
-        }
-        Err(error) => {
+        Ok(Taken { sample: Some(sample), how, .. }) => record(sample, how, at, sink),
+        Ok(_) => {}
+        Err(_) => {
             sink.metrics.sampler_failures.inc();
-            let news = sink.health.parts().get("sampler").is_none_or(|part| part.state != State::Failed);
-            if news {
-                tracing::warn!(%error, "cannot sample; trying on");
-            }
-            sink.health.set("sampler", State::Failed, error.to_string(), at);
         }
     }
 }
 
-fn record(taken: Taken, at: Timestamp, sink: &Sink) {
+fn record(sample: ResourceSample, how: &'static str, at: Timestamp, sink: &Sink) {
     let backlog: Option<Backlog> = sink.tap.as_ref().and_then(|tap| tap.backlog(at));
-    sink.buffer.sample(ResourceSample { backlog, ..taken.sample }, taken.how);
+    sink.buffer.sample(ResourceSample { backlog, ..sample }, how);
     sink.metrics.sampler_samples.inc();
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn write(dir: &std::path::Path, file: &str, text: &str) {
-        std::fs::create_dir_all(dir).unwrap();
-        std::fs::write(dir.join(file), text).unwrap();
-    }
-
-    fn sampler(root: &std::path::Path) -> Sampler {
-        Sampler::new(Sampling::Cgroup("/app".into()), root.to_owned())
-    }
-
-    #[test]
-    fn a_reset_counter_counts_from_zero_and_an_absent_file_stays_absent() {
-        let root = tempfile::tempdir().unwrap();
-        let cpuacct = root.path().join("cpuacct/app");
-        let mut sampler = sampler(root.path());
-        let start = Instant::now();
-        let mut next = |nanos: u64, after_ms: u64| {
-            write(&cpuacct, "cpuacct.usage", &format!("{nanos}\n"));
-            let taken = sampler.sample(start + Duration::from_millis(after_ms), Timestamp(after_ms)).unwrap();
-            taken.map(|taken| taken.sample)
-        };
-        assert_eq!(next(5_000_000, 0), None);
-        let grown = next(7_000_000, 1000).unwrap();
-        assert_eq!((grown.cpu_us, grown.interval_ms, grown.at), (Some(2000), 1000, Timestamp(1000)));
-        assert_eq!((grown.memory, grown.cpu_periods, grown.pids), (None, None, None));
-        let reset = next(1_000_000, 2500).unwrap();
-        assert_eq!((reset.cpu_us, reset.interval_ms), (Some(1000), 1500));
-    }
-
-    #[test]
-    fn a_cgroup_that_goes_and_comes_back_starts_anew() {
-        let root = tempfile::tempdir().unwrap();
-        let dir = root.path().join("cpuacct/app");
-        let mut sampler = sampler(root.path());
-        let mut sample = || sampler.sample(Instant::now(), Timestamp(0));
-        let error = sample().err().unwrap().to_string();
-        assert!(error.contains("/app") && error.contains("cgroup v2 directory"), "{error}");
-        write(&dir, "cpuacct.usage", "5000\n");
-        assert!(sample().unwrap().is_none());
-        assert!(sample().unwrap().is_some());
-        std::fs::remove_dir_all(&dir).unwrap();
-        assert!(sample().is_err());
-        write(&dir, "cpuacct.usage", "9000000\n");
-        assert!(sample().unwrap().is_none(), "the time away must not show as one sample's use");
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn the_loop_samples_once_an_interval_and_tells_its_health() {
-        let root = tempfile::tempdir().unwrap();
-        let sink = Sink {
-            buffer: Buffer::new(forebay_shared::Bytes(1 << 20), Metrics::new().1),
-            tap: None,
-            health: Health::new(&["sampler"], Timestamp(0)),
-            metrics: Metrics::new().1,
-        };
-        let (buffer, health, stop) = (sink.buffer.clone(), sink.health.clone(), CancellationToken::new());
-        let task = tokio::spawn(run(sampler(root.path()), Duration::from_secs(1), sink, stop.clone()));
-        tokio::time::sleep(Duration::from_millis(500)).await;
-        assert_eq!(health.parts()["sampler"].state, State::Failed);
-        write(&root.path().join("cpuacct/app"), "cpuacct.usage", "5000\n");
-        tokio::time::sleep(Duration::from_secs(5)).await;
-        assert_eq!(health.parts()["sampler"].state, State::Ok);
-        stop.cancel();
-        task.await.unwrap();
-        assert_eq!(buffer.open_samples(), 4);
-    }
-}
+mod tests;

@@ -12,18 +12,22 @@ mod tick;
 mod upkeep;
 
 use std::future::Future;
+use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
 use axum::extract::Request;
-use axum::middleware::{Next, from_fn_with_state};
+use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use forebay_shared::Timestamp;
 use forebay_shared::health::{self, Health};
-use forebay_shared::problem::Problem;
+use forebay_shared::problem::{self, Problem};
+use forebay_shared::serve::{Counters, Limits, Server};
+use forebay_shared::tls::ServerTls;
+use parking_lot::{Mutex, MutexGuard};
 use prometheus_client::registry::Registry;
 use tokio::net::TcpListener;
 use tokio::sync::{broadcast, mpsc};
@@ -44,6 +48,8 @@ use crate::pipeline::Pipeline;
 const RECEIVED: usize = 256;
 /// Events that a slow browser may lag behind before it misses some: a minute of ticks and decisions.
 const EVENTS: usize = 256;
+/// Files beside those of connections: the history's and the orchestrator's.
+const OWN_FILES: u64 = 256;
 /// What open requests have to end after a shutdown was asked for.
 const GRACE: Duration = Duration::from_secs(5);
 
@@ -55,6 +61,8 @@ pub(crate) struct Shared {
     pub(crate) events: broadcast::Sender<Event>,
     pub(crate) metrics: Metrics,
     pub(crate) registry: Registry,
+    /// Cancelled when the aggregator is to end.
+    pub(crate) stop: CancellationToken,
     rebuilt: AtomicBool,
 }
 
@@ -66,9 +74,10 @@ pub(crate) struct Event {
 }
 
 impl Shared {
-    /// The live state; held for computing only, never across an await.
+    /// The live state; held for the work of one component, never across an await. Its lock is fair, so a tick, which takes
+    /// it again and again, lets those in who wait.
     pub(crate) fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock()
     }
 
     pub(crate) fn publish(&self, name: &'static str, data: &impl serde::Serialize) {
@@ -84,6 +93,9 @@ pub(crate) struct App {
     ingest: Ingest,
     received: mpsc::Receiver<Received>,
     listen: std::net::SocketAddr,
+    tls: Option<ServerTls>,
+    connections: Counters,
+    limits: Limits,
     address_file: Option<PathBuf>,
     exit_with_stdin: bool,
 }
@@ -102,6 +114,10 @@ impl App {
         history.register(&mut registry);
         let (live, received) = mpsc::channel(RECEIVED);
         let ingest = Ingest::new(tokens, history.clone(), live, &mut registry);
+        let connections = Counters::register("forebay_server", &mut registry);
+        let files = args.tls_certificate.as_deref().zip(args.tls_key.as_deref());
+        let tls = files.map(|(certificate, key)| ServerTls::new(certificate, key)).transpose();
+        let tls = tls.map_err(anyhow::Error::msg).context("--tls-certificate and --tls-key")?;
         let health = Health::new(&["history", "live", "orchestrator", "planner"], Timestamp::now());
         let (events, _) = broadcast::channel(EVENTS);
         let shared = Shared {
@@ -111,6 +127,7 @@ impl App {
             events,
             metrics,
             registry,
+            stop: CancellationToken::new(),
             rebuilt: AtomicBool::new(false),
         };
         Ok(Self {
@@ -119,6 +136,9 @@ impl App {
             ingest,
             received,
             listen: args.listen,
+            tls,
+            connections,
+            limits: limits(args.max_connections),
             address_file: args.address_file,
             exit_with_stdin: args.exit_with_stdin,
         })
@@ -133,11 +153,12 @@ impl App {
         if let Some(path) = &self.address_file {
             write_whole(path, &address.to_string())?;
         }
-        let stop = CancellationToken::new();
+        let stop = self.shared.stop.clone();
         let mut tasks = JoinSet::new();
         let gate = from_fn_with_state(self.shared.clone(), once_rebuilt);
         let routes = api::router(self.shared.clone()).merge(ingest::router(self.ingest).layer(gate));
-        tasks.spawn(serve(listener, routes, stop.clone()));
+        let server = Server::new(listener).tls(self.tls).counters(self.connections).limits(self.limits);
+        tasks.spawn(serve(server, routes.layer(from_fn(problem::uniform)), stop.clone()));
         rebuild::rebuild(&self.shared).await?;
         self.shared.rebuilt.store(true, Ordering::Release);
         tasks.spawn(receive(self.shared.clone(), self.received, stop.clone()));
@@ -170,6 +191,22 @@ impl App {
     }
 }
 
+/// Each connection is a file of the process; more than the usual 1,024 have to be asked for.
+fn limits(connections: u32) -> Limits {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let needed = u64::from(connections) + OWN_FILES;
+    let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
+    if current.is_some_and(|current| current < needed) {
+        let raised = maximum.map_or(needed, |maximum| needed.min(maximum));
+        let set = setrlimit(Resource::Nofile, Rlimit { current: Some(raised), maximum });
+        if set.is_err() || raised < needed {
+            tracing::warn!(needed, raised, "fewer files may be open than --max-connections needs: raise `ulimit -n`");
+        }
+    }
+    let connections = connections as usize;
+    Limits { connections, per_peer: (connections / 4).max(16), ..Limits::default() }
+}
+
 fn orchestrator(target: &Target, state: &State) -> anyhow::Result<Box<dyn Orchestrator>> {
     let ids = state.components.iter().map(|component| component.id.clone());
     Ok(match target {
@@ -198,8 +235,9 @@ async fn once_rebuilt(
         .into_response()
 }
 
-async fn serve(listener: TcpListener, routes: axum::Router, stop: CancellationToken) -> anyhow::Result<()> {
-    axum::serve(listener, routes).with_graceful_shutdown(stop.cancelled_owned()).await.context("the HTTP server failed")
+async fn serve(server: Server, routes: axum::Router, stop: CancellationToken) -> anyhow::Result<()> {
+    server.run(routes, stop).await;
+    Ok(())
 }
 
 /// Frames that are durable go into the live state.
@@ -218,6 +256,7 @@ async fn receive(
         for frame in frames {
             state.receive(&pod.component, &pod.uid, frame.boot, &frame.content);
         }
+        MutexGuard::unlock_fair(state);
     }
 }
 
@@ -225,7 +264,11 @@ async fn receive(
 pub(crate) fn telemetry() {
     let filter = tracing_subscriber::EnvFilter::try_from_env("FOREBAY_LOG")
         .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
-    let _ = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).try_init();
+    let _ = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_ansi(std::io::stderr().is_terminal())
+        .with_writer(std::io::stderr)
+        .try_init();
 }
 
 /// SIGTERM or SIGINT.

@@ -33,7 +33,7 @@ enum Command {
     Worker(demo::worker::Args),
     /// An agent, as `forebay-agent` runs it.
     #[command(hide = true)]
-    Agent(forebay_agent::Args),
+    Agent(Box<forebay_agent::Args>),
 }
 
 /// How to serve.
@@ -42,6 +42,15 @@ pub(crate) struct ServeArgs {
     /// Address of the API and the page; port 0 takes any.
     #[arg(long, default_value = "0.0.0.0:9400", env = "FOREBAY_LISTEN")]
     pub(crate) listen: SocketAddr,
+    /// Serves over TLS: PEM file of the certificate and its chain; read again when it changes.
+    #[arg(long, value_name = "PATH", requires = "tls_key", env = "FOREBAY_TLS_CERTIFICATE")]
+    pub(crate) tls_certificate: Option<PathBuf>,
+    /// PEM file of the certificate's key.
+    #[arg(long, value_name = "PATH", requires = "tls_certificate", env = "FOREBAY_TLS_KEY")]
+    pub(crate) tls_key: Option<PathBuf>,
+    /// Connections at a time, of which a fourth may come from one address; more wait. An agent keeps one open.
+    #[arg(long, default_value = "16384", value_parser = clap::value_parser!(u32).range(16..=1_000_000), env = "FOREBAY_MAX_CONNECTIONS")]
+    pub(crate) max_connections: u32,
     /// Where the address in use is written to.
     #[arg(long)]
     pub(crate) address_file: Option<PathBuf>,
@@ -143,7 +152,7 @@ fn size(text: &str) -> Result<Bytes, String> {
 /// Runs the program.
 pub fn main() -> ExitCode {
     match Cli::parse().command {
-        Command::Agent(args) => forebay_agent::main(args),
+        Command::Agent(args) => forebay_agent::main(*args),
         Command::Worker(args) => exit(demo::worker::main(args)),
         Command::Serve(args) => block_on(async { app::App::build(args)?.run(app::shutdown_signal()).await }),
         Command::Demo(args) => block_on(demo::run(args)),

@@ -30,6 +30,8 @@ const ORDER_SLACK: usize = 1024;
 const SETTLE_ROWS: u64 = 4;
 /// A row is censored when more than this share of its CFS periods was throttled: demand was at least the usage.
 const CENSORED_SHARE: f64 = 0.05;
+/// Arrivals of a part of a step stand for at most so many times as many: a moment tells little of the rest.
+const MOST_MISSING: f64 = 4.0;
 
 /// What happened to a component in one step.
 #[derive(Clone, Copy, Debug, Default)]
@@ -88,7 +90,12 @@ impl Row {
 
     /// Batches arriving a second; `None` where no tap tells.
     pub fn arrival_rate(&self, step_ms: u64) -> Option<f64> {
-        self.tapped.then(|| self.arrivals / step_ms as f64 * 1000.0)
+        self.tapped.then(|| self.arrivals / self.heard_ms(step_ms) * 1000.0)
+    }
+
+    /// The time that arrivals are known of, ms: what frames that never came held is unknown, not zero.
+    fn heard_ms(&self, step_ms: u64) -> f64 {
+        self.covered(step_ms).unwrap_or(step_ms as f64).max(step_ms as f64 / MOST_MISSING)
     }
 
     /// Usage is a lower bound of demand here: CPU was throttled, or batches had to wait.
@@ -115,6 +122,8 @@ pub struct Series {
     /// Index of the first row: rows start at `index x step`.
     first: u64,
     rows: VecDeque<Row>,
+    /// Rows that something is known of.
+    known: usize,
     open: HashMap<BatchKey, OpenBatch>,
     order: VecDeque<BatchKey>,
     cost_model: CostModel,
@@ -134,6 +143,7 @@ impl Series {
             step_ms: (step.as_millis() as u64).max(1),
             first: 0,
             rows: VecDeque::new(),
+            known: 0,
             open: HashMap::new(),
             order: VecDeque::new(),
             cost_model: CostModel::default(),
@@ -180,6 +190,11 @@ impl Series {
         self.first..self.first + self.rows.len() as u64
     }
 
+    /// Rows that samples tell of: neither gaps nor what lies between a start and a wild time.
+    pub fn known_rows(&self) -> usize {
+        self.known
+    }
+
     /// CPU work that arrived in a step, cores. From the batches that arrived and their cost where taps tell, which
     /// throttling and waiting cannot hide; else from usage.
     pub fn demand(&self, index: u64) -> Option<f64> {
@@ -188,7 +203,7 @@ impl Series {
             // A tap that never tells of ends teaches no cost of batches.
             Some(cost) if row.tapped && cost.per_batch + cost.per_mib > 0.0 => {
                 let work = cost.of(row.arrivals, row.arrived_weight);
-                Some(cost.base + work / self.step_ms as f64 * 1000.0)
+                Some(cost.base + work / row.heard_ms(self.step_ms) * 1000.0)
             }
             _ => row.usage(self.step_ms),
         }
@@ -279,7 +294,9 @@ impl Series {
             (read, write) => Some((read.unwrap_or(0) + write.unwrap_or(0)) as f64),
         };
         let memory = sample.memory_working_set.or(sample.memory);
+        let mut known = 0;
         self.spread(end - length, end, |row, share| {
+            known += usize::from(row.covered_ms == 0.0 && share > 0.0);
             row.covered_ms += share * length;
             if let Some(cpu) = sample.cpu_us {
                 *row.cpu_us.get_or_insert(0.0) += share * cpu as f64;
@@ -298,6 +315,7 @@ impl Series {
             row.throttled_periods += share * sample.cpu_throttled_periods.unwrap_or(0) as f64;
             row.tapped |= sample.backlog.is_some();
         });
+        self.known += known;
         if let (Some(backlog), Some(row)) = (sample.backlog, self.row_mut(self.index(sample.at))) {
             let wait = backlog.oldest_wait_ms as f64 / 1000.0;
             row.oldest_wait = Some(row.oldest_wait.map_or(wait, |longest| longest.max(wait)));
@@ -376,13 +394,15 @@ impl Series {
         }
         if index >= self.first + 2 * RETAINED_ROWS as u64 {
             self.rows.clear();
+            self.known = 0;
             self.first = index;
         }
         while index >= self.first + self.rows.len() as u64 {
             self.rows.push_back(Row::default());
         }
         while self.rows.len() > RETAINED_ROWS {
-            self.rows.pop_front();
+            let gone = self.rows.pop_front();
+            self.known = self.known.saturating_sub(usize::from(gone.is_some_and(|row| row.covered_ms > 0.0)));
             self.first += 1;
         }
         let at = usize::try_from(index.checked_sub(self.first)?).ok()?;

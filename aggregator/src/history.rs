@@ -28,6 +28,7 @@ mod readers;
 mod records;
 pub mod retention;
 mod rollup;
+mod ticks;
 pub mod transfer;
 mod upkeep;
 mod visit;
@@ -49,6 +50,7 @@ pub use self::error::HistoryError;
 pub use self::range::{Aggregate, Ranged, Resolution, Window};
 pub use self::retention::Keep;
 pub use self::rollup::{METRICS, Metric, Peaks, Rolled, Sums};
+pub use self::ticks::{Found, Left};
 
 use self::frames::{Fate, Origin, Prepared};
 use self::pack::Wanted;
@@ -339,6 +341,23 @@ impl History {
         let what = (Which::All, Wanted::All);
         self.0.readers.read(|connection| visit::visit(connection, component, &range, what, each, damage))?;
         Ok(damaged)
+    }
+
+    /// The frames that never came, of a component in a range, oldest first: the time is that of the frame after them.
+    /// Blocks: for the blocking threads.
+    ///
+    /// # Errors
+    /// The disk's.
+    pub fn gaps(&self, component: &ComponentId, range: Range<Timestamp>) -> Result<Vec<Gap>, HistoryError> {
+        self.0.readers.read(|connection| frames::gaps(connection, component, &range))
+    }
+
+    /// How much there is of every component. Blocks: for the blocking threads.
+    ///
+    /// # Errors
+    /// The disk's.
+    pub fn extents(&self) -> Result<BTreeMap<ComponentId, Extent>, HistoryError> {
+        self.0.readers.read(frames::extents)
     }
 
     /// How much there is of a component. Blocks: for the blocking threads.

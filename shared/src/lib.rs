@@ -4,7 +4,8 @@
 //! ResourceSample, BatchArrival, BatchProgress ──► Content ──► Frame ──► bytes (header, CRC-32C, compressed bincode)
 //! ```
 //!
-//! Nothing here does I/O, except [`client`], the small client for an agent's push tap.
+//! Nothing of it does I/O. What does: `client`, the small client for an agent's push tap, and `serve`, `tls` and
+//! `rotating`, which both programs serve with.
 
 pub mod batch;
 #[cfg(feature = "client")]
@@ -14,7 +15,13 @@ pub mod frame;
 pub mod health;
 #[cfg(feature = "server")]
 pub mod problem;
+#[cfg(feature = "server")]
+pub mod rotating;
 pub mod sample;
+#[cfg(feature = "server")]
+pub mod serve;
+#[cfg(feature = "server")]
+pub mod tls;
 pub mod units;
 
 pub use batch::{

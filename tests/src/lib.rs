@@ -1,10 +1,20 @@
 //! A harness for the built programs: finds them, runs them, and ends them whatever a test does.
 
+pub mod agent;
+pub mod cgroup;
+mod disk;
+pub mod guest;
+mod initramfs;
+pub mod load;
+
+use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
+
+pub use self::disk::Device;
 
 /// The path of a built program, beside the test's own.
 pub fn program(name: &str) -> anyhow::Result<PathBuf> {
@@ -82,4 +92,9 @@ pub fn children(parent: u32, words: &[&str]) -> Vec<u32> {
         words.iter().all(|word| arguments.contains(&word.as_bytes()))
     };
     pids.filter(|pid| of_parent(pid) && has_words(pid)).collect()
+}
+
+/// Whether this process is root's.
+pub fn is_root() -> bool {
+    std::fs::metadata("/proc/self").is_ok_and(|process| process.uid() == 0)
 }

@@ -7,6 +7,7 @@ use axum::body::Bytes;
 use axum::routing::post;
 use clap::Parser;
 use forebay_shared::{DataType, Frame};
+use tokio::net::TcpListener;
 
 use super::*;
 

@@ -1,36 +1,77 @@
-//! Processes: `/proc/PID/stat` and `/proc/PID/io` of those that a file names, a PID a line.
+//! Processes: `/proc/PID/stat` and `/proc/PID/io` of those that a file lists, of a process and its descendants, or of
+//! a container whose cgroup is out of reach.
 //!
-//! For components whose cgroup is out of sight, and for local runs. The file is read anew for each sample, so that its
-//! owner adds and removes workers as they start and end. What a process used after its last sample is lost with it.
+//! The list is made anew for each sample. A process's files stay open: they answer for that very process, also when
+//! its PID is used again. What a process used after its last sample is lost with it.
 
-use std::collections::BTreeSet;
-use std::path::PathBuf;
+pub(super) mod counters;
+pub(super) mod listing;
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 
 use forebay_shared::{Bytes, ResourceSample};
-use procfs::process::Process;
-use procfs::{Current, Uptime};
 
+use self::listing::Listing;
 use super::Unreadable;
-use super::kernel_file::KernelFiles;
+use super::kernel_file::{KernelFile, Reader};
 use super::reading::{Part, Reading};
+use super::source::Lost;
+
+/// Processes whose files (two each) stay open.
+const MOST_HELD: usize = 32;
 
 pub(super) struct Processes {
-    file: PathBuf,
+    proc: PathBuf,
+    listing: Listing,
+    known: BTreeMap<i32, Process>,
+    uptime: KernelFile,
     micros_per_tick: u64,
     page_size: u64,
 }
 
+struct Process {
+    dir: PathBuf,
+    stat: KernelFile,
+    io: KernelFile,
+    started: u64,
+}
+
 impl Processes {
-    pub(super) fn new(file: PathBuf) -> Self {
-        let micros_per_tick = 1_000_000 / procfs::ticks_per_second().max(1);
-        Self { file, micros_per_tick, page_size: procfs::page_size() }
+    /// Those that a file lists, a PID a line.
+    pub(super) fn listed(proc: &Path, file: PathBuf) -> Self {
+        Self::new(proc, Listing::File(file))
     }
 
-    pub(super) fn read(&self, files: &mut KernelFiles) -> Result<Reading, Unreadable> {
-        let pids = files.read_anew(&self.file).map(pids).ok_or_else(|| self.unreadable())?;
-        let ticks =
-            self.now().ok_or_else(|| Unreadable("cannot read /proc/uptime: expected a mounted /proc".into()))?;
-        let zero = ResourceSample {
+    /// A process and its descendants.
+    pub(super) fn tree(proc: &Path, pid: i32) -> Self {
+        Self::new(proc, Listing::tree(pid))
+    }
+
+    /// Those of a container, by its key of `/proc/PID/cgroup`.
+    pub(super) fn of_container(proc: &Path, key: String) -> Self {
+        Self::new(proc, Listing::container(key))
+    }
+
+    fn new(proc: &Path, listing: Listing) -> Self {
+        Self {
+            proc: proc.to_owned(),
+            listing,
+            known: BTreeMap::new(),
+            uptime: KernelFile::new("uptime"),
+            micros_per_tick: 1_000_000 / procfs::ticks_per_second().max(1),
+            page_size: procfs::page_size(),
+        }
+    }
+
+    pub(super) fn read(&mut self, reader: &mut Reader, reading: &mut Reading) -> Result<(), Lost> {
+        let pids = self.listing.pids(&self.proc, reader)?;
+        let ticks = self.now(reader).ok_or_else(|| {
+            let proc = self.proc.display();
+            Lost::Unreadable(Unreadable(format!("cannot read {proc}/uptime: expected a mounted /proc")))
+        })?;
+        reading.ticks = ticks;
+        reading.whole = ResourceSample {
             cpu_us: Some(0),
             cpu_user_us: Some(0),
             cpu_system_us: Some(0),
@@ -38,81 +79,57 @@ impl Processes {
             pids: Some(0),
             ..ResourceSample::default()
         };
-        let mut reading = Reading { whole: zero, ticks, ..Reading::default() };
+        self.known.retain(|pid, _| pids.contains(pid));
         for pid in pids {
-            // A process may end at any time: what cannot be read is gone.
-            let _ = self.read_process(pid, &mut reading);
+            if self.read_process(pid, reader, reading).is_none() {
+                self.known.remove(&pid);
+                self.listing.forget(pid);
+            }
         }
-        Ok(reading)
-    }
-
-    fn read_process(&self, pid: i32, reading: &mut Reading) -> procfs::ProcResult<()> {
-        let process = Process::new(pid)?;
-        let stat = process.stat()?;
-        let io = process.io().ok();
-        let counters = ResourceSample {
-            cpu_us: Some((stat.utime + stat.stime) * self.micros_per_tick),
-            cpu_user_us: Some(stat.utime * self.micros_per_tick),
-            cpu_system_us: Some(stat.stime * self.micros_per_tick),
-            io_read_bytes: io.map(|io| io.read_bytes),
-            io_write_bytes: io.map(|io| io.write_bytes),
-            ..ResourceSample::default()
-        };
-        reading.parts.insert(Part::Process(pid, stat.starttime), counters);
-        let whole = &mut reading.whole;
-        whole.memory = whole.memory.map(|sum| Bytes(sum.0.saturating_add(stat.rss * self.page_size)));
-        whole.pids = whole.pids.map(|sum| sum + u64::try_from(stat.num_threads).unwrap_or(0));
+        // What a process may refuse is no news of the source.
+        reader.take_gone();
         Ok(())
     }
 
+    /// Nothing if the process has ended.
+    fn read_process(&mut self, pid: i32, reader: &mut Reader, reading: &mut Reading) -> Option<()> {
+        let hold = self.known.len() < MOST_HELD;
+        let process = self.known.entry(pid).or_insert_with(|| Process {
+            dir: self.proc.join(pid.to_string()),
+            stat: KernelFile::held("stat", hold),
+            io: KernelFile::held("io", hold),
+            started: 0,
+        });
+        let stat = counters::stat(process.stat.read(&process.dir, reader)?)?;
+        if process.started != stat.started {
+            // Not held, and the PID has been used again.
+            process.io = KernelFile::held("io", hold);
+            process.started = stat.started;
+        }
+        let io = process.io.read(&process.dir, reader).and_then(counters::io);
+        let micros = |ticks: u64| ticks.saturating_mul(self.micros_per_tick);
+        let counters = ResourceSample {
+            cpu_us: Some(micros(stat.user.saturating_add(stat.system))),
+            cpu_user_us: Some(micros(stat.user)),
+            cpu_system_us: Some(micros(stat.system)),
+            io_read_bytes: io.map(|(read, _)| read),
+            io_write_bytes: io.map(|(_, written)| written),
+            ..ResourceSample::default()
+        };
+        reading.parts.insert(Part::Process(pid, stat.started), counters);
+        let whole = &mut reading.whole;
+        let resident = stat.resident_pages.saturating_mul(self.page_size);
+        whole.memory = whole.memory.map(|sum| Bytes(sum.0.saturating_add(resident)));
+        whole.pids = whole.pids.map(|sum| sum.saturating_add(stat.threads));
+        Some(())
+    }
+
     /// Ticks since boot.
-    fn now(&self) -> Option<u64> {
-        let uptime = Uptime::current().ok()?.uptime_duration();
-        Some(uptime.as_micros() as u64 / self.micros_per_tick)
+    fn now(&mut self, reader: &mut Reader) -> Option<u64> {
+        let hundredths = counters::uptime(self.uptime.read(&self.proc, reader)?)?;
+        Some(hundredths.saturating_mul(10_000) / self.micros_per_tick.max(1))
     }
-
-    fn unreadable(&self) -> Unreadable {
-        Unreadable(format!("cannot read `{}`: expected a file with a PID a line", self.file.display()))
-    }
-}
-
-/// The PIDs of a file; lines that are none are left out.
-fn pids(text: &str) -> BTreeSet<i32> {
-    text.lines().filter_map(|line| line.trim().parse().ok()).filter(|pid| *pid > 0).collect()
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-
-    #[test]
-    fn the_own_process_is_read_and_one_that_is_gone_is_left_out() {
-        let dir = tempfile::tempdir().unwrap();
-        let file = dir.path().join("pids");
-        std::fs::write(&file, format!("{}\n999999999\nnone\n", std::process::id())).unwrap();
-        let reading = Processes::new(file).read(&mut KernelFiles::default()).unwrap();
-        assert_eq!(reading.parts.len(), 1);
-        assert!(reading.whole.memory.unwrap().0 > 1 << 20);
-        assert!(reading.whole.pids.unwrap() >= 1);
-    }
-
-    #[test]
-    fn no_process_is_no_use_and_no_file_is_a_failure() {
-        let dir = tempfile::tempdir().unwrap();
-        let file = dir.path().join("pids");
-        let processes = Processes::new(file.clone());
-        let error = processes.read(&mut KernelFiles::default()).unwrap_err().to_string();
-        assert!(error.contains(&file.display().to_string()) && error.contains("a PID a line"), "{error}");
-        std::fs::write(&file, "").unwrap();
-        let reading = processes.read(&mut KernelFiles::default()).unwrap();
-        assert_eq!(reading.since(&reading).cpu_us, Some(0));
-    }
-
-    proptest! {
-        #[test]
-        fn any_text_is_read_or_left(text: String) {
-            let _ = pids(&text);
-        }
-    }
-}
+mod tests;

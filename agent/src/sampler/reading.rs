@@ -9,10 +9,10 @@ use forebay_shared::ResourceSample;
 use forebay_shared::sample::Pressure;
 
 /// What is told apart within the whole: it may come and go between two readings.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Part {
-    /// A child cgroup, by name.
-    Child(String),
+    /// A child cgroup, by an id that another one never gets.
+    Child(u64),
     /// A process, by PID and start (ticks since boot): PIDs are used again.
     Process(i32, u64),
 }
@@ -132,12 +132,12 @@ mod tests {
 
     #[test]
     fn a_child_cgroup_that_is_made_anew_counts_from_zero() {
-        let child = |name: &str, periods| {
+        let child = |id, periods| {
             let counters = ResourceSample { cpu_periods: Some(periods), ..ResourceSample::default() };
-            (Part::Child(name.into()), counters)
+            (Part::Child(id), counters)
         };
-        let before = reading(0, [child("a", 100), child("b", 50)]);
-        let now = reading(0, [child("a", 7), child("c", 3)]);
+        let before = reading(0, [child(1, 100), child(2, 50)]);
+        let now = reading(0, [child(1, 7), child(3, 3)]);
         assert_eq!(now.since(&before).cpu_periods, Some(10));
     }
 

@@ -1,109 +1,17 @@
 //! The shipper against an aggregator that misbehaves as a script says: nothing lost, nothing doubled, order kept.
 
-use std::collections::VecDeque;
-use std::sync::{Arc, Mutex};
+mod aggregator;
+mod outage;
+mod random;
+mod trust;
 
-use axum::Router;
-use axum::body::{Body, Bytes as Chunk};
-use axum::extract::State as Shared;
-use axum::http::{HeaderMap, StatusCode};
-use axum::response::{IntoResponse, Response};
-use axum::routing::post;
-use forebay_shared::{Bytes, Frame, ResourceSample};
-use tokio::net::TcpListener;
-use tokio::time::Instant;
+use std::net::SocketAddr;
 
+use forebay_shared::{Bytes as Size, ResourceSample};
+
+use self::aggregator::{Act, Aggregator};
 use super::*;
-
-/// What the aggregator does with one request; it takes all frames once the script is over.
-#[derive(Clone, Copy)]
-enum Act {
-    Answer(u16, Option<&'static str>),
-    /// Takes the frames, and the answer breaks off.
-    TakeAndBreakOff,
-    /// Takes the frames, and answers late.
-    TakeLate(Duration),
-    /// Takes the first frame only.
-    TakeOne,
-}
-
-/// Keeps frames as an aggregator must: once each, by boot and sequence.
-#[derive(Default)]
-struct Aggregator {
-    script: Mutex<VecDeque<Act>>,
-    refused: Mutex<Vec<u64>>,
-    kept: Mutex<Vec<Frame>>,
-    requests: Mutex<Vec<(Instant, usize)>>,
-    authorization: Mutex<Option<String>>,
-}
-
-impl Aggregator {
-    async fn start(script: impl IntoIterator<Item = Act>) -> (Arc<Self>, Url) {
-        let aggregator = Arc::new(Self { script: Mutex::new(script.into_iter().collect()), ..Self::default() });
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let url = format!("http://{}/api/v1/observations", listener.local_addr().unwrap());
-        let router =
-            Router::new().route("/api/v1/observations", post(observations)).with_state(Arc::clone(&aggregator));
-        tokio::spawn(async move { axum::serve(listener, router).await });
-        (aggregator, url.parse().unwrap())
-    }
-
-    fn take(&self, frames: Vec<Frame>) -> String {
-        let mut kept = self.kept.lock().unwrap();
-        let (mut accepted, mut duplicates) = (0, 0);
-        for frame in frames {
-            if kept.iter().any(|old| (old.boot, old.sequence) == (frame.boot, frame.sequence)) {
-                duplicates += 1;
-            } else {
-                accepted += 1;
-                kept.push(frame);
-            }
-        }
-        format!("{{\"accepted\":{accepted},\"duplicates\":{duplicates}}}")
-    }
-
-    fn sequences(&self) -> Vec<u64> {
-        self.kept.lock().unwrap().iter().map(|frame| frame.sequence).collect()
-    }
-}
-
-async fn observations(Shared(aggregator): Shared<Arc<Aggregator>>, headers: HeaderMap, body: Chunk) -> Response {
-    assert_eq!(headers["content-type"], "application/vnd.forebay.frames");
-    let token = headers.get("authorization").map(|token| token.to_str().unwrap().to_owned());
-    *aggregator.authorization.lock().unwrap() = token;
-    let mut frames = Frame::decode_all(&body).unwrap();
-    aggregator.requests.lock().unwrap().push((Instant::now(), frames.len()));
-    if frames.iter().any(|frame| aggregator.refused.lock().unwrap().contains(&frame.sequence)) {
-        return StatusCode::UNPROCESSABLE_ENTITY.into_response();
-    }
-    let act = aggregator.script.lock().unwrap().pop_front();
-    match act {
-        None => aggregator.take(frames).into_response(),
-        Some(Act::Answer(status, after)) => {
-            let status = StatusCode::from_u16(status).unwrap();
-            let mut answer = status.into_response();
-            if let Some(after) = after {
-                answer.headers_mut().insert("retry-after", after.parse().unwrap());
-            }
-            answer
-        }
-        Some(Act::TakeAndBreakOff) => {
-            let answer = aggregator.take(frames);
-            // Announces more than comes: the connection ends within the body.
-            let half = Body::from(answer[..8].to_owned());
-            Response::builder().header("content-length", "99").body(half).unwrap()
-        }
-        Some(Act::TakeLate(late)) => {
-            let answer = aggregator.take(frames);
-            sleep(late).await;
-            answer.into_response()
-        }
-        Some(Act::TakeOne) => {
-            frames.truncate(1);
-            aggregator.take(frames).into_response()
-        }
-    }
-}
+use crate::buffer::Place;
 
 struct Rig {
     buffer: Buffer,
@@ -113,20 +21,35 @@ struct Rig {
     task: tokio::task::JoinHandle<()>,
 }
 
+fn way(address: SocketAddr) -> Way {
+    Way {
+        target: Target::of_aggregator(&format!("http://{address}")).unwrap(),
+        ca_file: None,
+        token_file: None,
+        flush: SOON,
+        catch_up: Size(64 << 20),
+    }
+}
+
 impl Rig {
-    fn start(url: Url, token: Option<Token>, flush: Duration) -> Self {
+    fn start(way: Way) -> Self {
+        Self::start_with(way, Size(1 << 20), None, LAST)
+    }
+
+    fn start_with(way: Way, limit: Size, spill: Option<Place>, last: Duration) -> Self {
         let (_, metrics) = Metrics::new();
-        let buffer = Buffer::new(Bytes(1 << 20), metrics.clone());
+        let buffer = Buffer::with_spill(limit, spill, metrics.clone()).unwrap();
         let health = Health::new(&["shipper"], Timestamp(0));
-        let shipper = Shipper::new(buffer.clone(), url, token, health.clone(), metrics.clone()).unwrap();
+        let mut shipper = Shipper::new(buffer.clone(), way, health.clone(), metrics.clone());
+        shipper.last = last;
         let stop = CancellationToken::new();
-        let task = tokio::spawn(run(shipper, flush, stop.clone()));
+        let task = tokio::spawn(run(shipper, stop.clone()));
         Self { buffer, health, metrics, stop, task }
     }
 
-    /// Closes frames of one sample each.
-    fn record(&self, frames: u64) {
-        for n in 0..frames {
+    /// Closes frames of one sample each, at these times.
+    fn record(&self, times: std::ops::Range<u64>) {
+        for n in times {
             self.buffer.sample(ResourceSample { at: Timestamp(n), ..ResourceSample::default() }, "cgroup-v1");
             self.buffer.close(Timestamp(n));
         }
@@ -140,6 +63,15 @@ impl Rig {
         };
         timeout(Duration::from_secs(20), empty).await.expect("all frames are shipped in time");
     }
+
+    async fn told(&self, part: &str) {
+        let told = async {
+            while !self.health.parts()["shipper"].detail.contains(part) {
+                sleep(Duration::from_millis(2)).await;
+            }
+        };
+        timeout(Duration::from_secs(10), told).await.unwrap_or_else(|_| panic!("{part}: {:?}", self.health.parts()));
+    }
 }
 
 const SOON: Duration = Duration::from_millis(20);
@@ -147,92 +79,162 @@ const SOON: Duration = Duration::from_millis(20);
 #[tokio::test]
 async fn through_every_misbehaviour_each_frame_arrives_once_and_in_order() {
     let script = [
-        Act::Answer(500, None),
+        Act::Answer(500, None, ""),
         Act::TakeAndBreakOff,
-        Act::Answer(404, None),
+        Act::Answer(404, None, ""),
         Act::TakeLate(Duration::from_millis(300)),
-        Act::Answer(401, None),
-        Act::TakeOne,
-        Act::Answer(429, None),
-        Act::TakeOne,
+        Act::Answer(401, None, ""),
+        Act::TakeSome(1),
+        Act::Answer(429, None, ""),
+        Act::ResetInBody,
+        Act::TakeAndClose,
+        Act::TakeSome(1),
+        Act::Close,
+        Act::Garbage,
+        Act::Answer(302, None, ""),
+        Act::Answer(200, None, "<html>welcome</html>"),
+        Act::Answer(200, None, r#"{"accepted": 100000, "duplicates": 0}"#),
+        Act::TakeTwice,
         Act::TakeAndBreakOff,
     ];
-    let (aggregator, url) = Aggregator::start(script).await;
-    let rig = Rig::start(url, None, SOON);
-    for _ in 0..20 {
-        rig.record(5);
-        sleep(Duration::from_millis(10)).await;
-    }
+    let acts = script.len();
+    let aggregator = Aggregator::start(script).await;
+    let rig = Rig::start(way(aggregator.address));
+    let mut closed = 0;
+    let play = async {
+        while aggregator.requests.lock().unwrap().len() <= acts {
+            rig.record(closed..closed + 5);
+            closed += 5;
+            sleep(Duration::from_millis(10)).await;
+        }
+    };
+    timeout(Duration::from_secs(60), play).await.expect("the script is played");
     rig.shipped().await;
-    assert_eq!(aggregator.sequences(), (0..100).collect::<Vec<_>>());
-    assert_eq!(rig.metrics.shipper_frames.get(), 100);
+    assert!(aggregator.sequences() == (0..closed).collect::<Vec<_>>());
+    assert_eq!(rig.metrics.shipper_frames.get(), closed);
     assert!(rig.metrics.shipper_duplicate_frames.get() > 0);
     assert_eq!(rig.health.parts()["shipper"].state, State::Ok);
 }
 
 #[tokio::test]
-async fn a_busy_aggregator_is_left_alone_for_as_long_as_it_asks() {
-    let (aggregator, url) = Aggregator::start([Act::Answer(503, Some("1"))]).await;
-    let rig = Rig::start(url, None, SOON);
-    rig.record(1);
-    rig.shipped().await;
-    let requests = aggregator.requests.lock().unwrap().clone();
-    assert_eq!(requests.len(), 2);
-    assert!(requests[1].0 - requests[0].0 >= Duration::from_secs(1));
+async fn one_connection_serves_many_requests() {
+    let aggregator = Aggregator::start([]).await;
+    let rig = Rig::start(way(aggregator.address));
+    for n in 0..10 {
+        rig.record(n..n + 1);
+        rig.shipped().await;
+    }
+    assert_eq!((rig.metrics.shipper_connections.get(), aggregator.connections()), (1, 1));
 }
 
 #[tokio::test]
-async fn only_the_frame_that_is_refused_is_given_up() {
-    let (aggregator, url) = Aggregator::start([]).await;
-    aggregator.refused.lock().unwrap().push(2);
-    let rig = Rig::start(url, None, Duration::from_millis(200));
-    sleep(Duration::from_millis(50)).await;
-    rig.record(6);
+async fn a_connection_that_went_away_while_it_idled_costs_no_wait() {
+    let aggregator = Aggregator::start([Act::Take, Act::TakeAndClose]).await;
+    let rig = Rig::start(way(aggregator.address));
+    for n in 0..4 {
+        rig.record(n..n + 1);
+        rig.shipped().await;
+    }
+    let errors = rig.metrics.shipper_errors.get_or_create(&[("reason", "network")]).get();
+    assert_eq!((errors, aggregator.sequences()), (0, vec![0, 1, 2, 3]));
+}
+
+#[tokio::test]
+async fn a_busy_aggregator_is_left_alone_for_as_long_as_it_asks() {
+    let aggregator = Aggregator::start([Act::Answer(503, Some("1"), "")]).await;
+    let rig = Rig::start(way(aggregator.address));
+    rig.record(0..1);
     rig.shipped().await;
-    assert_eq!(aggregator.sequences(), [0, 1, 3, 4, 5]);
-    assert_eq!(rig.metrics.shipper_refused_frames.get(), 1);
-    assert_eq!(aggregator.kept.lock().unwrap()[2].first_retained, 3, "the gap is told");
+    let requests = aggregator.requests.lock().unwrap().clone();
+    assert_eq!(requests.len(), 2);
+    assert!(requests[1].at - requests[0].at >= Duration::from_secs(1));
+}
+
+#[tokio::test]
+async fn only_the_frame_that_is_refused_is_given_up_and_found_in_few_requests() {
+    for tells in [true, false] {
+        let aggregator = Aggregator::start([]).await;
+        aggregator.refuse([700], tells);
+        let rig = Rig::start(Way { flush: Duration::from_secs(3600), ..way(aggregator.address) });
+        sleep(Duration::from_millis(50)).await;
+        rig.record(0..1000);
+        // The end ships what there is.
+        rig.stop.cancel();
+        timeout(Duration::from_secs(5), rig.task).await.unwrap().unwrap();
+        assert!(aggregator.sequences() == (0..1000).filter(|n| *n != 700).collect::<Vec<_>>());
+        assert_eq!(rig.metrics.shipper_refused_frames.get(), 1);
+        let kept = aggregator.kept.lock().unwrap();
+        assert_eq!(kept[700].first_retained, 701, "the gap is told");
+        let requests = aggregator.requests.lock().unwrap().len();
+        assert!(requests <= if tells { 20 } else { 45 }, "{requests} requests");
+    }
+}
+
+#[tokio::test]
+async fn many_tiny_frames_go_in_requests_that_the_aggregator_takes() {
+    let aggregator = Aggregator::start([]).await;
+    let rig = Rig::start(Way { flush: Duration::from_secs(3600), ..way(aggregator.address) });
+    sleep(Duration::from_millis(50)).await;
+    rig.record(0..3000);
+    rig.stop.cancel();
+    timeout(Duration::from_secs(5), rig.task).await.unwrap().unwrap();
+    let requests = aggregator.requests.lock().unwrap().clone();
+    assert!(requests.len() <= 6 && requests.iter().all(|request| request.frames <= MOST_FRAMES), "{requests:?}");
+    assert!(aggregator.sequences() == (0..3000).collect::<Vec<_>>());
+}
+
+#[tokio::test]
+async fn an_early_frame_waits_if_its_time_comes_and_is_given_up_if_its_clock_was_wrong() {
+    let aggregator = Aggregator::start([]).await;
+    let now = Timestamp::now();
+    let soon = now.plus(Duration::from_millis(1200)).0;
+    let far = now.plus(Duration::from_secs(3600)).0;
+    aggregator.check_times();
+    let rig = Rig::start(Way { flush: Duration::from_millis(500), ..way(aggregator.address) });
+    sleep(Duration::from_millis(50)).await;
+    rig.record(0..3);
+    rig.record(soon..soon + 1);
+    rig.record(3..5);
+    rig.record(far..far + 2);
+    rig.record(5..7);
+    rig.shipped().await;
+    assert_eq!(aggregator.sequences(), [0, 1, 2, 3, 4, 5, 8, 9], "what lies before an early frame goes at once");
+    assert_eq!(rig.metrics.shipper_early_frames.get(), 2);
+    assert!(rig.metrics.shipper_errors.get_or_create(&[("reason", "early")]).get() > 2, "the soon one waited");
 }
 
 #[tokio::test]
 async fn an_aggregator_that_is_away_degrades_the_shipper_but_not_the_pod() {
-    let rig = Rig::start("http://127.0.0.1:1/".parse().unwrap(), None, SOON);
-    rig.record(1);
-    let degraded = async {
-        while !rig.health.parts()["shipper"].detail.contains("cannot reach") {
-            sleep(SOON).await;
-        }
-    };
-    timeout(Duration::from_secs(5), degraded).await.unwrap();
+    let rig = Rig::start(way("127.0.0.1:1".parse().unwrap()));
+    rig.record(0..1);
+    rig.told("cannot reach").await;
     assert!(rig.health.ready());
     assert_eq!(rig.buffer.size().1, 1, "the frame is kept");
 }
 
 #[tokio::test]
-async fn a_token_goes_with_each_request() {
+async fn a_token_goes_with_each_request_and_a_new_one_once_its_file_has_it() {
     let dir = tempfile::tempdir().unwrap();
-    std::fs::write(dir.path().join("token"), "secret\n").unwrap();
-    let (aggregator, url) = Aggregator::start([]).await;
-    let rig = Rig::start(url, Some(Token::new(dir.path().join("token"))), SOON);
-    rig.record(1);
-    rig.shipped().await;
-    assert_eq!(aggregator.authorization.lock().unwrap().as_deref(), Some("Bearer secret"));
+    let file = dir.path().join("token");
+    std::fs::write(&file, "secret\n").unwrap();
+    let aggregator = Aggregator::start([]).await;
+    let rig = Rig::start(Way { token_file: Some(file.clone()), ..way(aggregator.address) });
+    for token in ["secret", "renewd"] {
+        std::fs::write(&file, token).unwrap();
+        rig.record(0..1);
+        rig.shipped().await;
+        assert_eq!(aggregator.authorization.lock().unwrap().as_deref(), Some(&*format!("Bearer {token}")));
+    }
 }
 
 #[tokio::test]
 async fn what_is_urgent_does_not_wait_for_the_flush_and_the_last_frame_is_shipped_at_the_end() {
-    let (aggregator, url) = Aggregator::start([]).await;
-    let rig = Rig::start(url, None, Duration::from_secs(3600));
+    let aggregator = Aggregator::start([]).await;
+    let rig = Rig::start(Way { flush: Duration::from_secs(3600), ..way(aggregator.address) });
     sleep(Duration::from_millis(50)).await;
-    rig.buffer.progress(
-        forebay_shared::BatchProgress {
-            batch_id: 1,
-            started_at: None,
-            finished_at: None,
-            outcome: forebay_shared::Outcome::Pending,
-        },
-        Timestamp(0),
-    );
+    let outcome = forebay_shared::Outcome::Pending;
+    let progress = forebay_shared::BatchProgress { batch_id: 1, started_at: None, finished_at: None, outcome };
+    rig.buffer.progress(progress, Timestamp(0));
     rig.shipped().await;
     assert_eq!(aggregator.sequences(), [0]);
     rig.buffer.sample(ResourceSample::default(), "cgroup-v1");
@@ -243,9 +245,9 @@ async fn what_is_urgent_does_not_wait_for_the_flush_and_the_last_frame_is_shippe
 
 #[tokio::test]
 async fn the_end_comes_in_time_with_an_aggregator_that_never_answers() {
-    let (_, url) = Aggregator::start([Act::TakeLate(Duration::from_secs(60))]).await;
-    let rig = Rig::start(url, None, SOON);
-    rig.record(1);
+    let aggregator = Aggregator::start([Act::TakeLate(Duration::from_secs(60))]).await;
+    let rig = Rig::start(way(aggregator.address));
+    rig.record(0..1);
     sleep(Duration::from_millis(100)).await;
     rig.stop.cancel();
     timeout(LAST + Duration::from_secs(2), rig.task).await.expect("stops in time").unwrap();

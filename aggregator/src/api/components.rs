@@ -14,6 +14,7 @@ use serde_json::{Value, json};
 use super::Api;
 use crate::app::Shared;
 use crate::history::{Extent, HistoryError};
+use crate::live::Component;
 use crate::view::{ForecastsView, HistoryExtent, Profile};
 
 /// Namespace, kind, name, container.
@@ -44,11 +45,11 @@ pub(super) struct Limit {
 type Params<T> = Result<Query<T>, axum::extract::rejection::QueryRejection>;
 
 pub(super) async fn list(State(shared): Api) -> Result<Json<Value>, Problem> {
-    let ids: Vec<ComponentId> = shared.state().components.iter().map(|component| component.id.clone()).collect();
-    let mut profiles = Vec::new();
-    for id in ids {
-        profiles.push(read_profile(&shared, &id).await?);
-    }
+    let extents = blocking(&shared, |shared| shared.history.extents()).await?;
+    let state = shared.state();
+    let profile_of = |component| profile_view(component, extents.get(&component.id).copied().unwrap_or_default());
+    let profiles: Vec<Profile> = state.components.iter().map(profile_of).collect();
+    drop(state);
     Ok(Json(json!({ "components": profiles })))
 }
 
@@ -120,14 +121,18 @@ pub(super) async fn retrain(State(shared): Api, Path(path): Path<ComponentPath>)
 async fn read_profile(shared: &Arc<Shared>, id: &ComponentId) -> Result<Profile, Problem> {
     let of = id.clone();
     let extent = blocking(shared, move |shared| shared.history.extent(&of)).await?;
-    let profile = with(shared, id, |component| Profile {
-        component: id.clone(),
+    let profile = with(shared, id, |component| profile_view(component, extent));
+    profile.ok_or_else(|| Problem::not_found(format!("there is no component {id}")))
+}
+
+fn profile_view(component: &Component, extent: Extent) -> Profile {
+    Profile {
+        component: component.id.clone(),
         resource_model: component.model_view(),
-        historical_data: extent_view(id, &extent),
+        historical_data: extent_view(&component.id, &extent),
         current_allocation: component.allocation_view(),
         feedback: component.feedback.view(),
-    });
-    profile.ok_or_else(|| Problem::not_found(format!("there is no component {id}")))
+    }
 }
 
 fn extent_view(id: &ComponentId, extent: &Extent) -> HistoryExtent {
@@ -165,7 +170,7 @@ pub(super) fn known(
 }
 
 /// Reads a component's live state.
-pub(super) fn with<T>(shared: &Shared, id: &ComponentId, read: impl FnOnce(&crate::live::Component) -> T) -> Option<T> {
+pub(super) fn with<T>(shared: &Shared, id: &ComponentId, read: impl FnOnce(&Component) -> T) -> Option<T> {
     let state = shared.state();
     Some(read(&state.components[state.place(id)?]))
 }

@@ -15,12 +15,14 @@ use serde_json::{Map, Value, json};
 use super::Api;
 use super::components::{ComponentPath, blocking, internal, known, with};
 use crate::app::Shared;
-use crate::history::{Aggregate, Metric, Ranged, Rolled};
+use crate::history::{Aggregate, Gap, Metric, Ranged, Rolled};
 
 /// Steps told where the request does not say how many.
 const STEPS: u64 = 1000;
 /// The most steps of a page.
 const MOST_STEPS: u64 = 10_000;
+/// Gaps told, the newest; the number of frames is of all.
+const MOST_GAPS: usize = 100;
 /// The longest range of a page that is summed up from single frames: some 0.1 s a pod.
 const FROM_FRAMES_MS: u64 = 6 * 3_600_000;
 /// Steps to choose from where the request tells none.
@@ -99,11 +101,14 @@ pub(super) async fn history(
     let (from, to) = request.span();
     let of = id.clone();
     let (step_ms, aggregate) = (request.step_ms, request.aggregate);
-    let ranged =
-        blocking(&shared, move |shared| shared.history.range(&of, Timestamp(from)..Timestamp(to), step_ms, aggregate));
-    let ranged = ranged.await?;
+    let read = move |shared: &Shared| {
+        let range = Timestamp(from)..Timestamp(to);
+        let ranged = shared.history.range(&of, range.clone(), step_ms, aggregate)?;
+        Ok((ranged, shared.history.gaps(&of, range)?))
+    };
+    let (ranged, gaps) = blocking(&shared, read).await?;
     let next = (to < request.to).then(|| next_page(&id, &parameters, &request));
-    Ok(if request.csv { csv(&request, &ranged, next) } else { json(&id, &request, &ranged, next) })
+    Ok(if request.csv { csv(&request, &ranged, next) } else { json(&id, &request, (&ranged, &gaps), next) })
 }
 
 fn prefers_csv(accept: &str) -> bool {
@@ -252,7 +257,7 @@ fn next_page(id: &ComponentId, parameters: &Parameters, request: &Request) -> St
     format!("/api/v1/components/{id}/history?{query}")
 }
 
-fn json(id: &ComponentId, request: &Request, ranged: &Ranged, next: Option<String>) -> Response {
+fn json(id: &ComponentId, request: &Request, (ranged, gaps): (&Ranged, &[Gap]), next: Option<String>) -> Response {
     let step_ms = ranged.resolution.step_ms;
     let mut columns = Map::new();
     columns.insert("at".into(), ranged.rows.iter().map(|(at, _)| Value::from(at.0)).collect());
@@ -264,9 +269,19 @@ fn json(id: &ComponentId, request: &Request, ranged: &Ranged, next: Option<Strin
     Json(json!({
         "componentID": id, "from": from, "to": to, "stepSeconds": step_ms as f64 / 1000.0,
         "resolutionSeconds": ranged.resolution.of_ms as f64 / 1000.0, "aggregate": request.aggregate,
-        "columns": columns, "damagedBlocks": ranged.damaged_blocks, "page": request.page, "next": next,
+        "columns": columns, "damagedBlocks": ranged.damaged_blocks,
+        "missingFrames": gaps.iter().map(|gap| gap.sequences.end - gap.sequences.start).sum::<u64>(),
+        "gaps": gaps.iter().rev().take(MOST_GAPS).rev().map(gap).collect::<Vec<_>>(), "page": request.page, "next": next,
     }))
     .into_response()
+}
+
+/// The frames that never came, before one that was closed at that time.
+fn gap(gap: &Gap) -> Value {
+    json!({
+        "before": gap.at, "podUid": gap.pod_uid, "boot": gap.boot.to_string(),
+        "fromSequence": gap.sequences.start, "toSequence": gap.sequences.end,
+    })
 }
 
 fn csv(request: &Request, ranged: &Ranged, next: Option<String>) -> Response {

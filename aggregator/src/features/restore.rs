@@ -8,7 +8,9 @@ impl Series {
     pub fn restore(&mut self, index: u64, sums: &Sums) {
         let step_ms = self.step_ms;
         if let Some(row) = self.row_mut(index) {
+            let known = row.covered_ms > 0.0;
             row.restore(sums);
+            self.known += usize::from(!known && row.covered_ms > 0.0);
         }
         if sums.covered_ms > 0.0 {
             let end = forebay_shared::Timestamp((index + 1).saturating_mul(step_ms).saturating_sub(1));

@@ -16,12 +16,17 @@ pub(super) const SCHEMA: i64 = 2;
 /// "FBAY", in the header of every history: tells it from other programs' SQLite files.
 pub(super) const APPLICATION_ID: i64 = 0x4642_4159;
 /// Makes an empty file one of ours.
-const SQL: [&str; 3] =
-    [include_str!("sql/schema.sql"), include_str!("sql/columns.sql"), include_str!("sql/contents.sql")];
+const SQL: [&str; 4] = [
+    include_str!("sql/schema.sql"),
+    include_str!("sql/columns.sql"),
+    include_str!("sql/live.sql"),
+    include_str!("sql/contents.sql"),
+];
 /// Makes a file of schema 1 one of schema 2.
-const FROM_1: [&str; 4] = [
+const FROM_1: [&str; 5] = [
     include_str!("sql/from1to2.sql"),
     include_str!("sql/columns.sql"),
+    include_str!("sql/live.sql"),
     include_str!("sql/extents1to2.sql"),
     include_str!("sql/contents.sql"),
 ];
@@ -174,7 +179,8 @@ fn set(
 
 /// Every table is there; those that deduplication rests on are whole.
 fn check_tables(connection: &Connection) -> rusqlite::Result<()> {
-    for table in ["raw", "blocks", "extents", "horizon", "gaps", "models", "decisions", "forecasts", "contents"] {
+    let unchecked = ["raw", "blocks", "extents", "horizon", "gaps", "models", "decisions", "forecasts"];
+    for table in unchecked.iter().chain(&["allocations", "carried", "contents"]) {
         connection.prepare(&format!("SELECT * FROM {table}"))?;
     }
     for table in ["components", "pods", "watermarks"] {

@@ -1,6 +1,6 @@
 //! Frames as they arrive: what one frame held of one kind is a row, packed, with a checksum of its own.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::ops::Range;
 
 use bincode::Encode;
@@ -469,19 +469,34 @@ pub(super) fn gaps(
     rows.collect()
 }
 
+/// How much there is of every component.
+pub(super) fn extents(connection: &Connection) -> rusqlite::Result<BTreeMap<ComponentId, Extent>> {
+    let mut select = connection.prepare_cached(
+        "SELECT samples, batches, from_ms, to_ms, key FROM components JOIN extents ON component_id = id",
+    )?;
+    let rows = select.query_map([], |row| Ok((row.get::<_, String>(4)?, extent_of(row)?)))?;
+    let named = |row: rusqlite::Result<(String, Extent)>| match row {
+        Ok((key, extent)) => key.parse().ok().map(|key| Ok((key, extent))),
+        Err(error) => Some(Err(error)),
+    };
+    rows.filter_map(named).collect()
+}
+
+fn extent_of(row: &rusqlite::Row<'_>) -> rusqlite::Result<Extent> {
+    Ok(Extent {
+        samples: unsigned(row.get(0)?),
+        batches: unsigned(row.get(1)?),
+        from: Some(Timestamp(unsigned(row.get(2)?))),
+        to: Some(Timestamp(unsigned(row.get(3)?))),
+    })
+}
+
 /// How much there is of a component.
 pub(super) fn extent(connection: &Connection, component: &ComponentId) -> rusqlite::Result<Extent> {
     let mut select = connection.prepare_cached(
         "SELECT samples, batches, from_ms, to_ms FROM components JOIN extents ON component_id = id WHERE key = ?1",
     )?;
-    let extent = select.query_row([component.to_string()], |row| {
-        Ok(Extent {
-            samples: unsigned(row.get(0)?),
-            batches: unsigned(row.get(1)?),
-            from: Some(Timestamp(unsigned(row.get(2)?))),
-            to: Some(Timestamp(unsigned(row.get(3)?))),
-        })
-    });
+    let extent = select.query_row([component.to_string()], extent_of);
     Ok(extent.optional()?.unwrap_or_default())
 }
 

@@ -130,6 +130,13 @@ fn tables(connection: &Connection, now: Timestamp, keep: Keep, beyond: i64) -> r
                  (SELECT rowid FROM decisions WHERE component_id = ?1 AND at_ms < ?2 LIMIT ?3)",
             ),
             (
+                // The change that holds at that time stays.
+                DECISIONS,
+                "DELETE FROM allocations WHERE component_id = ?1 AND from_ms IN (SELECT from_ms FROM allocations \
+                 WHERE component_id = ?1 AND from_ms < (SELECT max(from_ms) FROM allocations WHERE component_id = ?1 \
+                 AND from_ms <= ?2) LIMIT ?3)",
+            ),
+            (
                 keep.raw,
                 "DELETE FROM watermarks WHERE (pod_id, boot) IN (SELECT pod_id, boot FROM watermarks \
                  WHERE pod_id IN (SELECT id FROM pods WHERE component_id = ?1) AND last_ms < ?2 LIMIT ?3)",

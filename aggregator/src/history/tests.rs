@@ -1,5 +1,11 @@
 //! Of the history as a whole: what is acknowledged, what is read back, what is refused.
 
+mod bench;
+mod columns;
+mod opening;
+mod records;
+mod upkeep;
+
 use std::sync::mpsc;
 use std::time::Duration;
 
@@ -10,14 +16,7 @@ use forebay_shared::{
 use rusqlite::Connection;
 use tempfile::TempDir;
 
-use super::retention::{DECISIONS, FORECASTS, RAW};
 use super::*;
-use crate::forecast::Resource;
-use crate::planner::{Allocation, Basis};
-
-mod bench;
-mod columns;
-mod upkeep;
 
 const T0: u64 = 1_800_000_000_000;
 
@@ -276,99 +275,6 @@ async fn a_column_changed_beside_the_data_is_found_too() {
     assert_eq!((stretch.damaged_blocks, stretch.frames.len()), (3, 1));
 }
 
-/// The file is refused with these words, and neither it nor its directory changes.
-fn refused(directory: &TempDir, says: &[&str]) {
-    let listing = || {
-        let mut files: Vec<_> = std::fs::read_dir(directory.path())
-            .unwrap()
-            .map(|entry| entry.unwrap().path())
-            .map(|path| (path.clone(), std::fs::read(path).unwrap()))
-            .collect();
-        files.sort();
-        files
-    };
-    let before = listing();
-    let error = History::open(&directory.path().join("history.db")).unwrap_err().to_string();
-    for words in says.iter().chain(&["history.db"]) {
-        assert!(error.contains(words), "{error}");
-    }
-    assert!(listing() == before, "the file or its directory was touched");
-}
-
-#[test]
-fn a_file_that_is_no_database_is_refused_and_untouched() {
-    for bytes in [&b"timestamp,cpu\n1,2\n"[..], &[7; 8192]] {
-        let directory = tempfile::tempdir().unwrap();
-        std::fs::write(directory.path().join("history.db"), bytes).unwrap();
-        refused(&directory, &["is no SQLite file", "expected a file that Forebay has made"]);
-    }
-}
-
-#[test]
-fn another_programs_database_is_refused_and_untouched() {
-    let directory = tempfile::tempdir().unwrap();
-    let other = Connection::open(directory.path().join("history.db")).unwrap();
-    other.execute_batch("CREATE TABLE notes (text TEXT)").unwrap();
-    drop(other);
-    refused(&directory, &["another program"]);
-}
-
-#[test]
-fn a_newer_schema_is_refused_and_untouched() {
-    let directory = tempfile::tempdir().unwrap();
-    drop(open(&directory));
-    let newer = Connection::open(directory.path().join("history.db")).unwrap();
-    newer.pragma_update(None, "user_version", file::SCHEMA + 1).unwrap();
-    drop(newer);
-    refused(&directory, &["schema 3", "reads schema 2", "upgrade"]);
-}
-
-#[test]
-fn a_newer_schema_that_is_only_in_the_log_is_refused_and_stays_there() {
-    let directory = tempfile::tempdir().unwrap();
-    drop(open(&directory));
-    let newer = Connection::open(directory.path().join("history.db")).unwrap();
-    newer.pragma_update(None, "user_version", file::SCHEMA + 1).unwrap();
-    let crashed = copy(&directory);
-    let [database, log] =
-        ["history.db", "history.db-wal"].map(|name| (name, std::fs::read(crashed.path().join(name)).unwrap()));
-    let error = History::open(&crashed.path().join("history.db")).unwrap_err();
-    assert!(matches!(error, HistoryError::Newer { found: 3, .. }), "{error}");
-    for (name, bytes) in [database, log] {
-        assert!(std::fs::read(crashed.path().join(name)).unwrap() == bytes, "{name} was touched");
-    }
-}
-
-#[test]
-fn a_path_that_cannot_be_a_file_is_refused_with_what_would_be_right() {
-    let directory = tempfile::tempdir().unwrap();
-    let error = History::open(directory.path()).unwrap_err().to_string();
-    assert!(error.contains("is no file") && error.contains("such as"), "{error}");
-    let error = History::open(&directory.path().join("there/history.db")).unwrap_err().to_string();
-    assert!(error.contains("no directory") && error.contains("make it first"), "{error}");
-}
-
-#[tokio::test]
-async fn a_torn_file_is_called_damaged() {
-    let directory = tempfile::tempdir().unwrap();
-    let path = directory.path().join("history.db");
-    let history = open(&directory);
-    history.append(&pod("a"), frames(0..500)).await.unwrap();
-    drop(history);
-    let bytes = std::fs::read(&path).unwrap();
-    std::fs::write(&path, &bytes[..3 * 4096]).unwrap();
-    let error = History::open(&path).unwrap_err();
-    assert!(matches!(error, HistoryError::Damaged { .. }), "{error}");
-    assert!(error.to_string().contains(".recover"), "{error}");
-}
-
-#[test]
-fn making_that_was_cut_short_is_made_anew() {
-    let directory = tempfile::tempdir().unwrap();
-    std::fs::write(directory.path().join("history.db"), "").unwrap();
-    assert_eq!(open(&directory).components().unwrap(), []);
-}
-
 /// Keeps the writer in a transaction until the sender is dropped.
 fn hold(history: &History) -> (mpsc::Sender<()>, tokio::task::JoinHandle<()>) {
     let (release, held) = mpsc::channel::<()>();
@@ -502,126 +408,12 @@ async fn the_extent_tells_counts_and_times() {
     assert_eq!(history.extent(&component("parse")).unwrap(), Extent { from, to, samples: 6, batches: 3 });
 }
 
-fn decision(at: u64, applied: bool) -> Decision {
-    Decision {
-        at: Timestamp(at),
-        component: component("parse"),
-        from: Allocation { replicas: 1, cpu: Millicores(500) },
-        to: Allocation { replicas: 2, cpu: Millicores(500) },
-        reason: "more batches are due".into(),
-        basis: Basis::Forecast,
-        forecast_at: Some(Timestamp(at - 1)),
-        applied,
-        refusal: None,
-        ahead: None,
-    }
-}
-
-fn forecast(made_at: u64) -> Forecast {
-    let curve = (0..20).map(|step| [0.1, 0.5, 0.9, 0.95, 0.99].map(|q| q * f64::from(step))).collect::<Vec<_>>();
-    Forecast {
-        made_at: Timestamp(made_at),
-        start: Timestamp(made_at + 15_000),
-        step_ms: 15_000,
-        model: "lstm".into(),
-        version: 3,
-        resources: Resource::ALL.into_iter().map(|resource| (resource, curve.clone())).collect(),
-    }
-}
-
-fn model(version: u64) -> StoredModel {
-    StoredModel {
-        component: component("parse"),
-        kind: "lstm".into(),
-        version,
-        trained_at: Timestamp(T0 + version),
-        scores: Scores { wql: 0.1, baseline_wql: 0.2, coverage90: 0.9, coverage95: 0.95 },
-        confidence: 0.5,
-        weights: vec![version as u8; 10_000],
-    }
-}
-
-#[tokio::test]
-async fn decisions_read_newest_first_and_the_last_word_of_each_holds() {
-    let directory = tempfile::tempdir().unwrap();
-    let history = open(&directory);
-    history.record_decisions((1..=5).map(|at| decision(at, false)).collect()).await.unwrap();
-    history.record_decisions(vec![decision(4, true)]).await.unwrap();
-    let newest = history.decisions(&component("parse"), 3).unwrap();
-    assert_eq!(newest, [decision(5, false), decision(4, true), decision(3, false)]);
-}
-
-#[tokio::test]
-async fn forecasts_read_back_by_the_time_they_were_made() {
-    let directory = tempfile::tempdir().unwrap();
-    let history = open(&directory);
-    history.record_forecasts(&component("parse"), (1..=5).map(forecast).collect()).await.unwrap();
-    let read = history.forecasts(&component("parse"), Timestamp(2)..Timestamp(4)).unwrap();
-    assert_eq!(read, [forecast(2), forecast(3)]);
-}
-
-#[tokio::test]
-async fn the_active_model_is_the_last_recorded_and_three_are_kept() {
-    let directory = tempfile::tempdir().unwrap();
-    let history = open(&directory);
-    assert_eq!(history.active_model(&component("parse")).unwrap(), None);
-    for version in [1, 2, 3, 4] {
-        history.record_model(model(version)).await.unwrap();
-    }
-    assert_eq!(history.models(&component("parse")).unwrap(), [model(4), model(3), model(2)]);
-    // A step back.
-    history.record_model(model(3)).await.unwrap();
-    assert_eq!(history.active_model(&component("parse")).unwrap(), Some(model(3)));
-    assert_eq!(history.models(&component("parse")).unwrap().len(), 3);
-}
-
-#[tokio::test]
-async fn a_damaged_model_gives_way_to_the_one_before() {
-    let directory = tempfile::tempdir().unwrap();
-    let history = open(&directory);
-    history.record_model(model(1)).await.unwrap();
-    history.record_model(model(2)).await.unwrap();
-    let other = Connection::open(directory.path().join("history.db")).unwrap();
-    other.execute("UPDATE models SET weights = zeroblob(10000) WHERE version = 2", []).unwrap();
-    assert_eq!(history.active_model(&component("parse")).unwrap(), Some(model(1)));
-}
-
-#[tokio::test]
-async fn each_kind_is_kept_for_its_time() {
-    let directory = tempfile::tempdir().unwrap();
-    let history = open(&directory);
-    history.append(&pod("a"), vec![frame(1), frame(10)]).await.unwrap();
-    history.record_decisions(vec![decision(T0, true)]).await.unwrap();
-    history.record_forecasts(&component("parse"), vec![forecast(T0)]).await.unwrap();
-    let counts = || {
-        let forecasts = history.forecasts(&component("parse"), all()).unwrap().len();
-        let decisions = history.decisions(&component("parse"), 9).unwrap().len();
-        let stretch = history.read(&component("parse"), all()).unwrap();
-        (stretch.frames.len(), stretch.gaps.len(), forecasts, decisions)
-    };
-    let after = |age: Duration| Timestamp(T0 + 2000).plus(age);
-    for (now, left) in [
-        (Timestamp(T0), (2, 2, 1, 1)),
-        (after(FORECASTS), (2, 2, 0, 1)),
-        (after(RAW), (1, 1, 0, 1)),
-        (after(RAW).plus(Duration::from_secs(59)), (1, 1, 0, 1)), // Not yet a minute later.
-        (after(RAW).plus(Duration::from_secs(60)), (0, 0, 0, 1)),
-        (after(DECISIONS), (0, 0, 0, 0)),
-    ] {
-        history.prune(now).await.unwrap();
-        assert_eq!(counts(), left, "{now:?}");
-    }
-    // What is given up comes not again.
-    let again = history.append(&pod("a"), vec![frame(10)]).await.unwrap();
-    assert_eq!((again.accepted.len(), again.too_old), (0, 1));
-}
-
 #[tokio::test]
 async fn the_view_contents_tells_what_there_is() {
     let directory = tempfile::tempdir().unwrap();
     let history = open(&directory);
     history.append(&pod("a"), vec![frame(0), frame(2)]).await.unwrap();
-    history.record_model(model(1)).await.unwrap();
+    history.record_model(records::model(1)).await.unwrap();
     let shell = Connection::open(directory.path().join("history.db")).unwrap();
     let mut select = shell.prepare("SELECT component, kind, rows, blocks, \"from\" FROM contents").unwrap();
     let lines = select.query_map([], |row| {

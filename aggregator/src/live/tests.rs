@@ -106,9 +106,9 @@ impl World {
     fn train(&mut self) -> bool {
         let now = Timestamp(self.tick * STEP_MS + 100);
         let Some(training) = self.state.due(now) else { return false };
-        let trained = challenge(&training.data, training.settings, training.champion.as_ref()).unwrap().unwrap();
+        let trained = challenge(&training.data, training.settings, training.champion.as_deref()).unwrap().unwrap();
         let component = &mut self.state.components[training.component];
-        component.model = Some(Model { lstm: trained.model, version: 1, trained_at: now, scores: trained.scores });
+        component.model = Some(Model { lstm: trained.model.into(), version: 1, trained_at: now, scores: trained.scores });
         component.train_after = now.plus(Duration::from_secs(3600));
         true
     }

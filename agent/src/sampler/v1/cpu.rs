@@ -4,40 +4,52 @@ use std::path::Path;
 
 use forebay_shared::{Millicores, ResourceSample};
 
-use super::super::kernel_file::KernelFiles;
-use super::super::keyed;
+use crate::sampler::kernel_file::{KernelFile, Reader};
+use crate::sampler::keyed;
 
-pub(in super::super) fn throttling(dir: &Path, files: &mut KernelFiles, into: &mut ResourceSample) {
-    if let Some(text) = files.read(&dir.join("cpu.stat")) {
-        stat(text, into);
+pub(in crate::sampler) struct Cpu {
+    stat: KernelFile,
+    quota: KernelFile,
+    period: KernelFile,
+}
+
+impl Cpu {
+    pub(in crate::sampler) fn new(hold: bool) -> Self {
+        let file = |name| KernelFile::held(name, hold);
+        Self { stat: file("cpu.stat"), quota: file("cpu.cfs_quota_us"), period: file("cpu.cfs_period_us") }
     }
-    // -1 is unlimited, and no `u64`.
-    let quota = files.number(&dir.join("cpu.cfs_quota_us"));
-    let period = files.number(&dir.join("cpu.cfs_period_us"));
-    into.cpu_quota = quota.zip(period).and_then(|(quota, period)| millicores(quota, period));
+
+    pub(in crate::sampler) fn read(&mut self, dir: &Path, reader: &mut Reader, into: &mut ResourceSample) {
+        if let Some(text) = self.stat.read(dir, reader) {
+            stat(text, into);
+        }
+        // -1 is unlimited, and no `u64`; the period is of no interest then, but is opened with the others.
+        let quota = self.quota.number(dir, reader);
+        if quota.is_some() || !self.period.is_known() {
+            let period = self.period.number(dir, reader);
+            into.cpu_quota = quota.zip(period).and_then(|(quota, period)| millicores(quota, period));
+        }
+    }
 }
 
 /// Thousandths of a core, to the nearest.
-pub(in super::super) fn millicores(quota: u64, period: u64) -> Option<Millicores> {
+pub(in crate::sampler) fn millicores(quota: u64, period: u64) -> Option<Millicores> {
     let thousandths = (u128::from(quota) * 1000 + u128::from(period) / 2).checked_div(u128::from(period))?;
     u64::try_from(thousandths).ok().map(Millicores)
 }
 
-fn stat(text: &str, into: &mut ResourceSample) {
-    for (key, value) in keyed::pairs(text) {
-        match key {
-            "nr_periods" => into.cpu_periods = Some(value),
-            "nr_throttled" => into.cpu_throttled_periods = Some(value),
-            "throttled_time" => into.cpu_throttled_us = Some(value / 1000),
-            _ => {}
-        }
-    }
+pub(in crate::sampler) fn stat(text: &str, into: &mut ResourceSample) {
+    keyed::each(text, &mut |key, value| match key {
+        b"nr_periods" => into.cpu_periods = Some(value),
+        b"nr_throttled" => into.cpu_throttled_periods = Some(value),
+        b"throttled_time" => into.cpu_throttled_us = Some(value / 1000),
+        _ => {}
+    });
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use proptest::prelude::*;
 
     #[test]
     fn throttled_time_comes_in_nanoseconds() {
@@ -47,11 +59,10 @@ mod tests {
         assert_eq!(sample.cpu_throttled_us, Some(4500));
     }
 
-    proptest! {
-        #[test]
-        fn any_text_is_read_or_left(text: String, quota: u64, period: u64) {
-            stat(&text, &mut ResourceSample::default());
-            let _ = millicores(quota, period);
-        }
+    #[test]
+    fn a_quota_is_rounded_and_never_divides_by_zero() {
+        assert_eq!(millicores(33_333, 100_000), Some(Millicores(333)));
+        assert_eq!(millicores(1, 0), None);
+        assert_eq!(millicores(u64::MAX, 1), None);
     }
 }

@@ -4,52 +4,70 @@ use std::path::Path;
 
 use forebay_shared::{Bytes, ResourceSample};
 
-use super::super::kernel_file::KernelFiles;
-use super::super::keyed;
+use crate::sampler::kernel_file::{KernelFile, Reader};
+use crate::sampler::keyed;
 
-pub(in super::super) fn read(dir: &Path, files: &mut KernelFiles, into: &mut ResourceSample) {
-    let mut number = |file: &str| files.number(&dir.join(file));
-    into.memory = number("memory.current").map(Bytes);
-    into.memory_peak = number("memory.peak").map(Bytes);
-    // `max` is unlimited, and no number.
-    into.memory_limit = number("memory.max").map(Bytes);
-    if let Some(text) = files.read(&dir.join("memory.stat")) {
-        stat(text, into);
-    }
-    if let Some(text) = files.read(&dir.join("memory.events")) {
-        events(text, into);
-    }
+pub(in crate::sampler) struct Memory {
+    current: KernelFile,
+    peak: KernelFile,
+    max: KernelFile,
+    stat: KernelFile,
+    events: KernelFile,
 }
 
-fn stat(text: &str, into: &mut ResourceSample) {
-    for (key, value) in keyed::pairs(text) {
-        match key {
-            "anon" => into.memory_anon = Some(Bytes(value)),
-            "file" => into.memory_file = Some(Bytes(value)),
-            "inactive_file" => {
-                into.memory_working_set = into.memory.map(|memory| Bytes(memory.0.saturating_sub(value)));
-            }
-            _ => {}
+impl Default for Memory {
+    fn default() -> Self {
+        Self {
+            current: KernelFile::new("memory.current"),
+            // Kernels before 5.19 have none.
+            peak: KernelFile::new("memory.peak"),
+            max: KernelFile::new("memory.max"),
+            stat: KernelFile::new("memory.stat"),
+            // `memory.events.local` would leave out what happens to a cgroup that the component makes below its own.
+            events: KernelFile::new("memory.events"),
         }
     }
 }
 
-fn events(text: &str, into: &mut ResourceSample) {
-    for (key, value) in keyed::pairs(text) {
-        match key {
-            "high" => into.memory_high_events = Some(value),
-            "max" => into.memory_max_events = Some(value),
-            "oom" => into.oom_events = Some(value),
-            "oom_kill" => into.oom_kills = Some(value),
-            _ => {}
+impl Memory {
+    pub(in crate::sampler) fn read(&mut self, dir: &Path, reader: &mut Reader, into: &mut ResourceSample) {
+        into.memory = self.current.number(dir, reader).map(Bytes);
+        into.memory_peak = self.peak.number(dir, reader).map(Bytes);
+        // `max` is unlimited, and no number.
+        into.memory_limit = self.max.number(dir, reader).map(Bytes);
+        if let Some(text) = self.stat.read(dir, reader) {
+            stat(text, into);
+        }
+        if let Some(text) = self.events.read(dir, reader) {
+            events(text, into);
         }
     }
+}
+
+pub(in crate::sampler) fn stat(text: &str, into: &mut ResourceSample) {
+    keyed::each(text, &mut |key, value| match key {
+        b"anon" => into.memory_anon = Some(Bytes(value)),
+        b"file" => into.memory_file = Some(Bytes(value)),
+        b"inactive_file" => {
+            into.memory_working_set = into.memory.map(|memory| Bytes(memory.0.saturating_sub(value)));
+        }
+        _ => {}
+    });
+}
+
+pub(in crate::sampler) fn events(text: &str, into: &mut ResourceSample) {
+    keyed::each(text, &mut |key, value| match key {
+        b"high" => into.memory_high_events = Some(value),
+        b"max" => into.memory_max_events = Some(value),
+        b"oom" => into.oom_events = Some(value),
+        b"oom_kill" => into.oom_kills = Some(value),
+        _ => {}
+    });
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use proptest::prelude::*;
 
     #[test]
     fn events_and_parts_are_told_by_name() {
@@ -59,13 +77,5 @@ mod tests {
         assert_eq!((sample.memory_anon, sample.memory_working_set), (Some(Bytes(40)), Some(Bytes(75))));
         assert_eq!((sample.memory_high_events, sample.memory_max_events), (Some(1), Some(2)));
         assert_eq!((sample.oom_events, sample.oom_kills), (Some(3), Some(4)));
-    }
-
-    proptest! {
-        #[test]
-        fn any_text_is_read_or_left(text: String) {
-            stat(&text, &mut ResourceSample::default());
-            events(&text, &mut ResourceSample::default());
-        }
     }
 }

@@ -46,4 +46,10 @@ SELECT components.key, 'forecasts', count(*), count(*), sum(length(forecasts.dat
     strftime('%Y-%m-%dT%H:%M:%fZ', min(forecasts.made_at_ms) / 1000.0, 'unixepoch'),
     strftime('%Y-%m-%dT%H:%M:%fZ', max(forecasts.made_at_ms) / 1000.0, 'unixepoch')
 FROM forecasts JOIN components ON components.id = forecasts.component_id
+GROUP BY components.key
+UNION ALL
+SELECT components.key, 'allocations', count(*), count(*), NULL,
+    strftime('%Y-%m-%dT%H:%M:%fZ', min(allocations.from_ms) / 1000.0, 'unixepoch'),
+    strftime('%Y-%m-%dT%H:%M:%fZ', max(allocations.from_ms) / 1000.0, 'unixepoch')
+FROM allocations JOIN components ON components.id = allocations.component_id
 GROUP BY components.key;

@@ -1,6 +1,7 @@
 //! Of compaction: it changes nothing that is read.
 
 use super::*;
+use crate::forecast::Resource;
 
 /// An hour, in ms: `T0` is the start of one.
 const HOUR: u64 = 3_600_000;

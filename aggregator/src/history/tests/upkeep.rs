@@ -1,5 +1,6 @@
 //! Of what comes with time: older schemas, what is given up, a disk that is full.
 
+use super::records::{decision, forecast, model};
 use super::*;
 
 const DAY: u64 = 86_400_000;

@@ -550,6 +550,48 @@ mod tests {
     }
 
     #[test]
+    fn a_step_without_news_is_a_gap_and_not_a_step_without_arrivals() {
+        let mut series = worked(40);
+        series.observe("a", BootId(1), &samples(vec![sample(430_000, 10_000, 500_000)]));
+        assert_eq!(series.extent(), 0..43);
+        assert_eq!(series.known_rows(), 41, "rows 40 and 41 are a gap");
+        assert_eq!((series.row(41).unwrap().arrival_rate(10_000), series.demand(41)), (None, None));
+        let data = Dataset::build(&series, &[&series], 38..43);
+        for channel in [4, 5] {
+            assert_eq!(data.inputs[2][channel], data.inputs[1][channel], "the last known");
+        }
+        assert_eq!(data.inputs[4][4], 0.0, "nothing arrived, and that is known");
+    }
+
+    #[test]
+    fn arrivals_of_a_step_that_is_half_known_stand_for_the_whole() {
+        let mut series = Series::new(STEP);
+        let content = Content {
+            samples: vec![sample(5000, 5000, 1_000_000)],
+            arrivals: vec![arrival(1, 1000, 1), arrival(2, 2000, 1)],
+            ..Content::default()
+        };
+        series.observe("a", BootId(1), &content);
+        assert_eq!(series.row(0).unwrap().arrival_rate(10_000), Some(0.4));
+        // A moment stands for no more than a fourth of the step.
+        let moment =
+            Content { samples: vec![sample(10_010, 10, 1000)], arrivals: vec![arrival(3, 10_005, 1)], ..content };
+        series.observe("a", BootId(1), &moment);
+        assert_eq!(series.row(1).unwrap().arrival_rate(10_000), Some(0.4));
+    }
+
+    #[test]
+    fn rows_that_leave_memory_are_known_no_more() {
+        let mut series = Series::new(STEP);
+        for row in 1..=2 * RETAINED_ROWS as u64 {
+            series.observe("a", BootId(1), &samples(vec![sample(row * 10_000, 10_000, 1)]));
+        }
+        assert_eq!(series.known_rows(), RETAINED_ROWS);
+        series.observe("a", BootId(1), &samples(vec![sample(1 << 50, 1000, 1)]));
+        assert_eq!(series.known_rows(), 1);
+    }
+
+    #[test]
     fn a_batch_that_never_ends_does_not_hold_those_after_it_in_memory() {
         let mut series = Series::new(STEP);
         series.observe("a", BootId(1), &Content { arrivals: vec![arrival(0, 1000, 1)], ..Content::default() });

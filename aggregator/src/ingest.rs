@@ -185,7 +185,8 @@ impl Ingest {
     }
 
     async fn store(self, pod: PodIdentity, frames: Vec<Frame>, _room: Room) -> Result<Acknowledged, Problem> {
-        let Appended { accepted, duplicates, gaps, too_old } = self.history.append(&pod, frames).await.map_err(problem)?;
+        let Appended { accepted, duplicates, gaps, too_old } =
+            self.history.append(&pod, frames).await.map_err(problem)?;
         self.metrics.frames.inc_by(accepted.len() as u64);
         self.metrics.duplicates.inc_by(duplicates as u64);
         self.metrics.gaps.inc_by(gaps as u64);

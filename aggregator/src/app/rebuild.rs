@@ -95,7 +95,12 @@ fn component(shared: &Shared, at: usize, now: Timestamp) -> anyhow::Result<Optio
     }
     component.decisions = decisions.into_iter().rev().collect();
     component.model = model.and_then(|stored| match forecaster::decode(&stored.weights) {
-        Ok(lstm) => Some(Model { lstm: lstm.into(), version: stored.version, trained_at: stored.trained_at, scores: stored.scores }),
+        Ok(lstm) => Some(Model {
+            lstm: lstm.into(),
+            version: stored.version,
+            trained_at: stored.trained_at,
+            scores: stored.scores,
+        }),
         Err(error) => {
             tracing::error!(component = %id, version = stored.version, %error, "the stored model is not used");
             None

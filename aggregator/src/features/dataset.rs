@@ -52,9 +52,8 @@ impl Dataset {
         for series in upstream {
             let row = heard(series);
             upstream_weight += row.map_or(f64::NAN, |row| weight_of(&row));
-            on_the_way += row.map_or(f64::NAN, |row| {
-                row.waiting(step_ms).unwrap_or(0.0) + row.in_service(step_ms).unwrap_or(0.0)
-            });
+            on_the_way += row
+                .map_or(f64::NAN, |row| row.waiting(step_ms).unwrap_or(0.0) + row.in_service(step_ms).unwrap_or(0.0));
         }
         let day = (index * series.step_ms) as f64 / 86_400_000.0 * std::f64::consts::TAU;
         let [cpu, memory, io, arrivals] = *targets;

@@ -94,28 +94,28 @@ fn store(connection: &Connection, packs: &Packs) -> rusqlite::Result<()> {
     for (component, observed) in &packs.allocations {
         let id = component_id(connection, component)?;
         let allocation = observed.map(|observed| observed.allocation);
-        connection.prepare_cached("INSERT OR REPLACE INTO allocations VALUES (?1, ?2, ?3, ?4, ?5)")?.execute(params![
-            id,
-            ms(packs.at),
-            allocation.map(|allocation| allocation.replicas),
-            observed.map(|observed| observed.ready),
-            allocation.map(|allocation| i64::try_from(allocation.cpu.0).unwrap_or(i64::MAX)),
-        ])?;
+        connection.prepare_cached("INSERT OR REPLACE INTO allocations VALUES (?1, ?2, ?3, ?4, ?5)")?.execute(
+            params![
+                id,
+                ms(packs.at),
+                allocation.map(|allocation| allocation.replicas),
+                observed.map(|observed| observed.ready),
+                allocation.map(|allocation| i64::try_from(allocation.cpu.0).unwrap_or(i64::MAX)),
+            ],
+        )?;
     }
     for (component, body) in &packs.carried {
         let id = component_id(connection, component)?;
-        connection
-            .prepare_cached("INSERT OR REPLACE INTO carried VALUES (?1, ?2, ?3)")?
-            .execute(params![id, ms(packs.at), body])?;
+        connection.prepare_cached("INSERT OR REPLACE INTO carried VALUES (?1, ?2, ?3)")?.execute(params![
+            id,
+            ms(packs.at),
+            body
+        ])?;
     }
     Ok(())
 }
 
-fn found(
-    connection: &Connection,
-    component: &ComponentId,
-    since: Timestamp,
-) -> rusqlite::Result<(Found, Vec<String>)> {
+fn found(connection: &Connection, component: &ComponentId, since: Timestamp) -> rusqlite::Result<(Found, Vec<String>)> {
     let (mut found, mut damaged) = (Found::default(), Vec::new());
     let mut select = connection.prepare_cached("SELECT id FROM components WHERE key = ?1")?;
     let id: Option<i64> = select.query_row([component.to_string()], |row| row.get(0)).optional()?;

@@ -4,8 +4,8 @@ use std::fmt;
 use std::time::Duration;
 
 use axum::http::StatusCode;
-use forebay_shared::problem::{AHEAD, Problem};
 use forebay_shared::frame::Header;
+use forebay_shared::problem::{AHEAD, Problem};
 use forebay_shared::{BatchArrival, BatchProgress, Content, Frame, FrameError, ResourceSample, Timestamp};
 
 use super::Room;
@@ -35,12 +35,7 @@ pub(super) fn unpacked_len(mut body: &[u8]) -> usize {
 
 /// Decodes and checks all frames of a body, their times corrected by `skew_ms`; total on any input, in the memory that
 /// `room` has.
-pub(super) fn decode(
-    mut body: &[u8],
-    room: &mut Room,
-    now: Timestamp,
-    skew_ms: i64,
-) -> Result<Vec<Frame>, Problem> {
+pub(super) fn decode(mut body: &[u8], room: &mut Room, now: Timestamp, skew_ms: i64) -> Result<Vec<Frame>, Problem> {
     if body.is_empty() {
         return Err(Problem::bad("frames", "the body is empty: expected one frame or more"));
     }

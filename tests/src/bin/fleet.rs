@@ -158,7 +158,11 @@ async fn run(fleet: Fleet) -> anyhow::Result<()> {
     let of = |count: &AtomicU64| count.load(Ordering::Relaxed);
     let seconds = fleet.seconds as f64;
     println!("{} agents of {} components, {} s after all had connected", fleet.agents, fleet.components, fleet.seconds);
-    println!("frames a second: {:.0}; samples a second: {:.0}", of(counted) as f64 / seconds, (of(counted) * SAMPLES) as f64 / seconds);
+    println!(
+        "frames a second: {:.0}; samples a second: {:.0}",
+        of(counted) as f64 / seconds,
+        (of(counted) * SAMPLES) as f64 / seconds
+    );
     println!(
         "acknowledged after, ms: p50 {:.1}, p90 {:.1}, p99 {:.1}, p99.9 {:.1}, longest {:.1}",
         fleet.tally.quantile(0.5),
@@ -249,7 +253,8 @@ fn frame(at: u64, sequence: u64, cpu: &mut f64, random: &mut fastrand::Rng) -> F
         *cpu = (*cpu + 20_000.0 * (random.f64() - 0.5)).clamp(10_000.0, 900_000.0);
         sample(second, *cpu, random.u64(0..512))
     });
-    let content = Content { closed_at: now, sampling: "cgroup-v2".into(), samples: samples.collect(), ..Content::default() };
+    let content =
+        Content { closed_at: now, sampling: "cgroup-v2".into(), samples: samples.collect(), ..Content::default() };
     Frame { boot: BootId(u128::from(at) + 1), sequence, first_retained: sequence, content }
 }
 

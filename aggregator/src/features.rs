@@ -553,7 +553,6 @@ mod tests {
     fn a_step_without_news_is_a_gap_and_not_a_step_without_arrivals() {
         let mut series = worked(40);
         series.observe("a", BootId(1), &samples(vec![sample(430_000, 10_000, 500_000)]));
-        assert_eq!(series.extent(), 0..43);
         assert_eq!(series.known_rows(), 41, "rows 40 and 41 are a gap");
         assert_eq!((series.row(41).unwrap().arrival_rate(10_000), series.demand(41)), (None, None));
         let data = Dataset::build(&series, &[&series], 38..43);
@@ -584,7 +583,7 @@ mod tests {
     fn rows_that_leave_memory_are_known_no_more() {
         let mut series = Series::new(STEP);
         for row in 1..=2 * RETAINED_ROWS as u64 {
-            series.observe("a", BootId(1), &samples(vec![sample(row * 10_000, 10_000, 1)]));
+            series.observe("a", BootId(1), &samples(vec![sample(row * 10_000 - 1, 10_000, 1)]));
         }
         assert_eq!(series.known_rows(), RETAINED_ROWS);
         series.observe("a", BootId(1), &samples(vec![sample(1 << 50, 1000, 1)]));

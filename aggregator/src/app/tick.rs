@@ -92,8 +92,11 @@ async fn tick(
         let state = shared.state();
         (0..state.components.len()).map(|at| (state.components[at].id.clone(), state.carried(at))).collect()
     };
-    let history = shared.history.clone();
-    records.spawn(async move { history.record_tick(left).await });
+    let recorded = shared.history.record_tick(left).await;
+    if recorded.is_err() {
+        told.clear();
+    }
+    record(recorded);
     records.join_all().await.into_iter().for_each(record);
     set_health(shared, "history", shared.history.trouble().map_or(Ok(()), Err));
     let view = shared.state().view();

@@ -182,7 +182,7 @@ impl Thread {
 
     fn answer(&self, group: Vec<Box<dyn Task>>, outcomes: rusqlite::Result<Vec<rusqlite::Result<()>>>) {
         let tasks = group.len();
-        self.note(match &outcomes {
+        let known = self.note(match &outcomes {
             Ok(outcomes) => {
                 outcomes.iter().filter_map(|outcome| outcome.as_ref().err()).find(|error| is_of_the_disk(error))
             }
@@ -191,29 +191,36 @@ impl Thread {
         match outcomes {
             Ok(outcomes) => {
                 for (task, outcome) in group.into_iter().zip(outcomes) {
-                    task.answer(outcome.map_err(|error| self.failure(&error, 1)));
+                    task.answer(outcome.map_err(|error| self.failure(&error, 1, known)));
                 }
             }
             Err(error) => {
-                let error = self.failure(&error, tasks);
+                let error = self.failure(&error, tasks, known);
                 group.into_iter().for_each(|task| task.answer(Err(error.clone())));
             }
         }
     }
 
-    /// Remembers what the disk said last, for those who ask how the history is.
-    fn note(&self, error: Option<&rusqlite::Error>) {
+    /// Remembers what the disk said last, for those who ask how the history is; true if it said so before.
+    fn note(&self, error: Option<&rusqlite::Error>) -> bool {
         let told = error.map(|error| HistoryError::sqlite(&self.path, error).to_string());
         let mut trouble = self.trouble.lock().unwrap_or_else(PoisonError::into_inner);
         if trouble.is_some() && told.is_none() {
             tracing::info!(path = %self.path.display(), "the history can be written again");
         }
+        let known = told.is_some() && *trouble == told;
         *trouble = told;
+        known
     }
 
-    fn failure(&self, error: &rusqlite::Error, tasks: usize) -> HistoryError {
+    /// A disk that takes nothing is told once, not for each that has to come again.
+    fn failure(&self, error: &rusqlite::Error, tasks: usize, known: bool) -> HistoryError {
         self.metrics.failed_writes.inc_by(tasks as u64);
-        tracing::error!(path = %self.path.display(), tasks, %error, "cannot write the history");
+        if known && is_of_the_disk(error) {
+            tracing::debug!(path = %self.path.display(), tasks, %error, "cannot write the history");
+        } else {
+            tracing::error!(path = %self.path.display(), tasks, %error, "cannot write the history");
+        }
         HistoryError::sqlite(&self.path, error)
     }
 }

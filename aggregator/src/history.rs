@@ -19,6 +19,7 @@ mod codec;
 mod columns;
 mod compact;
 mod error;
+mod extent;
 mod fields;
 mod file;
 mod frames;
@@ -357,12 +358,12 @@ impl History {
     /// # Errors
     /// The disk's.
     pub fn extents(&self) -> Result<BTreeMap<ComponentId, Extent>, HistoryError> {
-        self.0.readers.read(frames::extents)
+        self.0.readers.read(extent::extents)
     }
 
     /// How much there is of a component. Blocks: for the blocking threads.
     pub fn extent(&self, component: &ComponentId) -> Result<Extent, HistoryError> {
-        self.0.readers.read(|connection| frames::extent(connection, component))
+        self.0.readers.read(|connection| extent::extent(connection, component))
     }
 
     /// Records decisions; one of the same component and time replaces the one before.

@@ -19,6 +19,7 @@ use forebay_shared::Timestamp;
 use rusqlite::{Connection, params};
 
 use super::blocks::{self, BUCKET_MS, Block, Tier};
+use super::extent;
 use super::frames::{self, ms, unsigned};
 use super::pack::{self, Counts, Effort, Wanted};
 use super::rollup::{self, Cells, Rolled};
@@ -137,7 +138,7 @@ impl Built {
             block.insert(connection)?;
         }
         if self.lost != (0, 0) {
-            frames::shrink(connection, self.component_id, self.lost.0, self.lost.1)?;
+            extent::shrink(connection, self.component_id, self.lost.0, self.lost.1)?;
         }
         Ok(true)
     }

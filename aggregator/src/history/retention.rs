@@ -8,7 +8,8 @@ use std::time::Duration;
 use forebay_shared::Timestamp;
 use rusqlite::{Connection, OptionalExtension, params};
 
-use super::frames::{ms, shrink, unsigned};
+use super::extent::shrink;
+use super::frames::{ms, unsigned};
 
 const HOUR: Duration = Duration::from_secs(3600);
 /// Raw frames and gaps: two days, so that the same time yesterday is there while today is looked back on.

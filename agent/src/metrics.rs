@@ -47,6 +47,7 @@ pub(crate) struct Metrics {
     pub(crate) shipper_duplicate_frames: Counter,
     pub(crate) shipper_refused_frames: Counter,
     pub(crate) shipper_early_frames: Counter,
+    pub(crate) shipper_too_old_frames: Counter,
     pub(crate) shipper_bytes: Counter,
     pub(crate) shipper_backlog_bytes: Counter,
     pub(crate) shipper_connections: Counter,
@@ -139,6 +140,11 @@ impl Metrics {
             shipper_frames: add(registry, "shipper_frames", "Frames acknowledged"),
             shipper_duplicate_frames: add(registry, "shipper_duplicate_frames", "Of them, frames it had already"),
             shipper_refused_frames: add(registry, "shipper_refused_frames", "Frames given up since they were refused"),
+            shipper_too_old_frames: add(
+                registry,
+                "shipper_too_old_frames",
+                "Frames that the aggregator did not store, since they are older than what it keeps",
+            ),
             shipper_early_frames: add(
                 registry,
                 "shipper_early_frames",

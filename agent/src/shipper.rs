@@ -133,7 +133,8 @@ impl Shipper {
     /// Does what is to be done with a request's frames, and gives the time until the next.
     fn obey(&mut self, request: &Request, verdict: Verdict) -> Option<Duration> {
         match verdict {
-            Verdict::Acknowledged { frames, duplicates } if frames <= request.count() => {
+            Verdict::Acknowledged { frames, duplicates, too_old } if frames <= request.count() => {
+                self.metrics.shipper_too_old_frames.inc_by(too_old);
                 self.acknowledged(request, frames, duplicates);
                 None
             }

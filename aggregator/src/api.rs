@@ -2,6 +2,7 @@
 
 mod components;
 mod events;
+mod history;
 mod page;
 mod pipelines;
 mod probes;
@@ -21,7 +22,7 @@ type Api = axum::extract::State<Arc<Shared>>;
 pub(crate) fn router(shared: Arc<Shared>) -> Router {
     let component = Router::new()
         .route("/", get(components::profile))
-        .route("/history", get(components::history))
+        .route("/history", get(history::history))
         .route("/forecast", get(components::forecast))
         .route("/decisions", get(components::decisions))
         .route("/models", get(components::models))

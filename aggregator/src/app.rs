@@ -9,12 +9,13 @@
 
 mod rebuild;
 mod tick;
+mod upkeep;
 
 use std::future::Future;
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use anyhow::Context;
@@ -24,8 +25,9 @@ use axum::response::{IntoResponse, Response};
 use forebay_shared::Timestamp;
 use forebay_shared::health::{self, Health};
 use forebay_shared::problem::{self, Problem};
-use forebay_shared::serve::{Counters, Server};
+use forebay_shared::serve::{Counters, Limits, Server};
 use forebay_shared::tls::ServerTls;
+use parking_lot::{Mutex, MutexGuard};
 use prometheus_client::registry::Registry;
 use tokio::net::TcpListener;
 use tokio::sync::{broadcast, mpsc};
@@ -46,6 +48,8 @@ use crate::pipeline::Pipeline;
 const RECEIVED: usize = 256;
 /// Events that a slow browser may lag behind before it misses some: a minute of ticks and decisions.
 const EVENTS: usize = 256;
+/// Files beside those of connections: the history's and the orchestrator's.
+const OWN_FILES: u64 = 256;
 /// What open requests have to end after a shutdown was asked for.
 const GRACE: Duration = Duration::from_secs(5);
 
@@ -57,6 +61,8 @@ pub(crate) struct Shared {
     pub(crate) events: broadcast::Sender<Event>,
     pub(crate) metrics: Metrics,
     pub(crate) registry: Registry,
+    /// Cancelled when the aggregator is to end.
+    pub(crate) stop: CancellationToken,
     rebuilt: AtomicBool,
 }
 
@@ -68,9 +74,10 @@ pub(crate) struct Event {
 }
 
 impl Shared {
-    /// The live state; held for computing only, never across an await.
+    /// The live state; held for the work of one component, never across an await. Its lock is fair, so a tick, which takes
+    /// it again and again, lets those in who wait.
     pub(crate) fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock()
     }
 
     pub(crate) fn publish(&self, name: &'static str, data: &impl serde::Serialize) {
@@ -88,6 +95,7 @@ pub(crate) struct App {
     listen: std::net::SocketAddr,
     tls: Option<ServerTls>,
     connections: Counters,
+    limits: Limits,
     address_file: Option<PathBuf>,
     exit_with_stdin: bool,
 }
@@ -100,7 +108,7 @@ impl App {
         let pace = Pace { step: args.step, lead_prior: args.lead, retrain: args.retrain };
         let state = State::new(pipeline, pace)?;
         let orchestrator = orchestrator(&args.orchestrator, &state)?;
-        let history = History::open(&args.store)?;
+        let history = History::open_with(&args.store, args.keep.into())?;
         let mut registry = Registry::default();
         let metrics = Metrics::register(&mut registry);
         history.register(&mut registry);
@@ -119,6 +127,7 @@ impl App {
             events,
             metrics,
             registry,
+            stop: CancellationToken::new(),
             rebuilt: AtomicBool::new(false),
         };
         Ok(Self {
@@ -129,6 +138,7 @@ impl App {
             listen: args.listen,
             tls,
             connections,
+            limits: limits(args.max_connections),
             address_file: args.address_file,
             exit_with_stdin: args.exit_with_stdin,
         })
@@ -143,16 +153,17 @@ impl App {
         if let Some(path) = &self.address_file {
             write_whole(path, &address.to_string())?;
         }
-        let stop = CancellationToken::new();
+        let stop = self.shared.stop.clone();
         let mut tasks = JoinSet::new();
         let gate = from_fn_with_state(self.shared.clone(), once_rebuilt);
         let routes = api::router(self.shared.clone()).merge(ingest::router(self.ingest).layer(gate));
-        let server = Server::new(listener).tls(self.tls).counters(self.connections);
+        let server = Server::new(listener).tls(self.tls).counters(self.connections).limits(self.limits);
         tasks.spawn(serve(server, routes.layer(from_fn(problem::uniform)), stop.clone()));
         rebuild::rebuild(&self.shared).await?;
         self.shared.rebuilt.store(true, Ordering::Release);
         tasks.spawn(receive(self.shared.clone(), self.received, stop.clone()));
         tasks.spawn(tick::run(self.shared.clone(), self.orchestrator, stop.clone()));
+        tasks.spawn(upkeep::run(self.shared.clone(), stop.clone()));
 
         let stdin = self.exit_with_stdin;
         let closes = if stdin { Some(forebay_agent::stdin_closes()?) } else { None };
@@ -178,6 +189,22 @@ impl App {
             }
         }
     }
+}
+
+/// Each connection is a file of the process; more than the usual 1,024 have to be asked for.
+fn limits(connections: u32) -> Limits {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let needed = u64::from(connections) + OWN_FILES;
+    let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
+    if current.is_some_and(|current| current < needed) {
+        let raised = maximum.map_or(needed, |maximum| needed.min(maximum));
+        let set = setrlimit(Resource::Nofile, Rlimit { current: Some(raised), maximum });
+        if set.is_err() || raised < needed {
+            tracing::warn!(needed, raised, "fewer files may be open than --max-connections needs: raise `ulimit -n`");
+        }
+    }
+    let connections = connections as usize;
+    Limits { connections, per_peer: (connections / 4).max(16), ..Limits::default() }
 }
 
 fn orchestrator(target: &Target, state: &State) -> anyhow::Result<Box<dyn Orchestrator>> {
@@ -229,6 +256,7 @@ async fn receive(
         for frame in frames {
             state.receive(&pod.component, &pod.uid, frame.boot, &frame.content);
         }
+        MutexGuard::unlock_fair(state);
     }
 }
 

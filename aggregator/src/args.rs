@@ -6,8 +6,10 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
+use forebay_shared::Bytes;
 
-use crate::{app, demo};
+use crate::history::Keep;
+use crate::{app, demo, history_cli};
 
 /// Predictive autoscaler for data pipelines.
 #[derive(Debug, Parser)]
@@ -23,6 +25,9 @@ enum Command {
     Serve(ServeArgs),
     /// Runs the whole system on this machine: no cluster and no root needed.
     Demo(demo::Args),
+    /// Takes the history to files and from them, or copies it.
+    #[command(subcommand)]
+    History(history_cli::Command),
     /// A worker of the demo.
     #[command(hide = true)]
     Worker(demo::worker::Args),
@@ -43,12 +48,17 @@ pub(crate) struct ServeArgs {
     /// PEM file of the certificate's key.
     #[arg(long, value_name = "PATH", requires = "tls_certificate", env = "FOREBAY_TLS_KEY")]
     pub(crate) tls_key: Option<PathBuf>,
+    /// Connections at a time, of which a fourth may come from one address; more wait. An agent keeps one open.
+    #[arg(long, default_value = "16384", value_parser = clap::value_parser!(u32).range(16..=1_000_000), env = "FOREBAY_MAX_CONNECTIONS")]
+    pub(crate) max_connections: u32,
     /// Where the address in use is written to.
     #[arg(long)]
     pub(crate) address_file: Option<PathBuf>,
     /// The history's file; made if it is not there.
     #[arg(long, default_value = "forebay.sqlite", env = "FOREBAY_STORE")]
     pub(crate) store: PathBuf,
+    #[command(flatten)]
+    pub(crate) keep: KeepArgs,
     /// The `Pipeline` manifest.
     #[arg(long, env = "FOREBAY_PIPELINE")]
     pub(crate) pipeline: PathBuf,
@@ -70,6 +80,26 @@ pub(crate) struct ServeArgs {
     /// Exits when standard input closes, so that a parent that dies takes it along.
     #[arg(long, hide = true)]
     pub(crate) exit_with_stdin: bool,
+}
+
+/// How long and how much of the history is kept.
+#[derive(Clone, Copy, Debug, Args)]
+pub(crate) struct KeepArgs {
+    /// Age at which frames are given up; frames that come later than that are acknowledged and not stored.
+    #[arg(long, default_value = "48h", value_parser = age, env = "FOREBAY_KEEP_RAW")]
+    pub(crate) keep_raw: Duration,
+    /// Age at which roll-ups of one and of 15 minutes are given up.
+    #[arg(long, default_value = "90d", value_parser = age, env = "FOREBAY_KEEP_ROLLUPS")]
+    pub(crate) keep_rollups: Duration,
+    /// Size of the history beyond which the oldest is given up before its time, such as 10Gi; without it there is none.
+    #[arg(long, value_parser = size, env = "FOREBAY_MAX_SIZE")]
+    pub(crate) max_size: Option<Bytes>,
+}
+
+impl From<KeepArgs> for Keep {
+    fn from(args: KeepArgs) -> Self {
+        Self { raw: args.keep_raw, rollups: args.keep_rollups, max_bytes: args.max_size.map(|size| size.0) }
+    }
 }
 
 /// Who carries decisions out.
@@ -101,6 +131,24 @@ fn duration(text: &str) -> Result<Duration, String> {
     }
 }
 
+/// An hour to ten years.
+fn age(text: &str) -> Result<Duration, String> {
+    let expected = "expected an age of 1h to 3650d, such as 48h";
+    let value = humantime::parse_duration(text).map_err(|error| format!("{expected}: {error}"))?;
+    if (Duration::from_secs(3600)..=Duration::from_secs(3650 * 86_400)).contains(&value) {
+        Ok(value)
+    } else {
+        Err(expected.into())
+    }
+}
+
+/// 1 MiB and more.
+fn size(text: &str) -> Result<Bytes, String> {
+    let value: Bytes =
+        text.parse().map_err(|error| format!("expected a size of 1Mi and more, such as 10Gi: {error}"))?;
+    if value.0 >= 1 << 20 { Ok(value) } else { Err("expected a size of 1Mi and more, such as 10Gi".into()) }
+}
+
 /// Runs the program.
 pub fn main() -> ExitCode {
     match Cli::parse().command {
@@ -108,6 +156,7 @@ pub fn main() -> ExitCode {
         Command::Worker(args) => exit(demo::worker::main(args)),
         Command::Serve(args) => block_on(async { app::App::build(args)?.run(app::shutdown_signal()).await }),
         Command::Demo(args) => block_on(demo::run(args)),
+        Command::History(command) => block_on(history_cli::run(command)),
     }
 }
 
@@ -145,6 +194,8 @@ mod tests {
             ("--step", "soon", "expected a duration"),
             ("--step", "1ms", "10ms to 30days"),
             ("--listen", "9400", "invalid"),
+            ("--keep-raw", "1s", "1h to 3650d"),
+            ("--max-size", "10", "1Mi and more"),
         ] {
             let args = ["forebay", "serve", "--pipeline", "p", "--agents", "a", flag, value];
             let error = Cli::try_parse_from(args).unwrap_err().to_string();

@@ -8,6 +8,7 @@
 //! nothing later than `t`'s end: there is no look-ahead.
 
 mod dataset;
+mod restore;
 
 use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
@@ -29,6 +30,8 @@ const ORDER_SLACK: usize = 1024;
 const SETTLE_ROWS: u64 = 4;
 /// A row is censored when more than this share of its CFS periods was throttled: demand was at least the usage.
 const CENSORED_SHARE: f64 = 0.05;
+/// Arrivals of a part of a step stand for at most so many times as many: a moment tells little of the rest.
+const MOST_MISSING: f64 = 4.0;
 
 /// What happened to a component in one step.
 #[derive(Clone, Copy, Debug, Default)]
@@ -87,7 +90,12 @@ impl Row {
 
     /// Batches arriving a second; `None` where no tap tells.
     pub fn arrival_rate(&self, step_ms: u64) -> Option<f64> {
-        self.tapped.then(|| self.arrivals / step_ms as f64 * 1000.0)
+        self.tapped.then(|| self.arrivals / self.heard_ms(step_ms) * 1000.0)
+    }
+
+    /// The time that arrivals are known of, ms: what frames that never came held is unknown, not zero.
+    fn heard_ms(&self, step_ms: u64) -> f64 {
+        self.covered(step_ms).unwrap_or(step_ms as f64).max(step_ms as f64 / MOST_MISSING)
     }
 
     /// Usage is a lower bound of demand here: CPU was throttled, or batches had to wait.
@@ -114,6 +122,8 @@ pub struct Series {
     /// Index of the first row: rows start at `index x step`.
     first: u64,
     rows: VecDeque<Row>,
+    /// Rows that something is known of.
+    known: usize,
     open: HashMap<BatchKey, OpenBatch>,
     order: VecDeque<BatchKey>,
     cost_model: CostModel,
@@ -133,6 +143,7 @@ impl Series {
             step_ms: (step.as_millis() as u64).max(1),
             first: 0,
             rows: VecDeque::new(),
+            known: 0,
             open: HashMap::new(),
             order: VecDeque::new(),
             cost_model: CostModel::default(),
@@ -179,6 +190,11 @@ impl Series {
         self.first..self.first + self.rows.len() as u64
     }
 
+    /// Rows that samples tell of: neither gaps nor what lies between a start and a wild time.
+    pub fn known_rows(&self) -> usize {
+        self.known
+    }
+
     /// CPU work that arrived in a step, cores. From the batches that arrived and their cost where taps tell, which
     /// throttling and waiting cannot hide; else from usage.
     pub fn demand(&self, index: u64) -> Option<f64> {
@@ -187,7 +203,7 @@ impl Series {
             // A tap that never tells of ends teaches no cost of batches.
             Some(cost) if row.tapped && cost.per_batch + cost.per_mib > 0.0 => {
                 let work = cost.of(row.arrivals, row.arrived_weight);
-                Some(cost.base + work / self.step_ms as f64 * 1000.0)
+                Some(cost.base + work / row.heard_ms(self.step_ms) * 1000.0)
             }
             _ => row.usage(self.step_ms),
         }
@@ -278,7 +294,9 @@ impl Series {
             (read, write) => Some((read.unwrap_or(0) + write.unwrap_or(0)) as f64),
         };
         let memory = sample.memory_working_set.or(sample.memory);
+        let mut known = 0;
         self.spread(end - length, end, |row, share| {
+            known += usize::from(row.covered_ms == 0.0 && share > 0.0);
             row.covered_ms += share * length;
             if let Some(cpu) = sample.cpu_us {
                 *row.cpu_us.get_or_insert(0.0) += share * cpu as f64;
@@ -297,6 +315,7 @@ impl Series {
             row.throttled_periods += share * sample.cpu_throttled_periods.unwrap_or(0) as f64;
             row.tapped |= sample.backlog.is_some();
         });
+        self.known += known;
         if let (Some(backlog), Some(row)) = (sample.backlog, self.row_mut(self.index(sample.at))) {
             let wait = backlog.oldest_wait_ms as f64 / 1000.0;
             row.oldest_wait = Some(row.oldest_wait.map_or(wait, |longest| longest.max(wait)));
@@ -375,13 +394,15 @@ impl Series {
         }
         if index >= self.first + 2 * RETAINED_ROWS as u64 {
             self.rows.clear();
+            self.known = 0;
             self.first = index;
         }
         while index >= self.first + self.rows.len() as u64 {
             self.rows.push_back(Row::default());
         }
         while self.rows.len() > RETAINED_ROWS {
-            self.rows.pop_front();
+            let gone = self.rows.pop_front();
+            self.known = self.known.saturating_sub(usize::from(gone.is_some_and(|row| row.covered_ms > 0.0)));
             self.first += 1;
         }
         let at = usize::try_from(index.checked_sub(self.first)?).ok()?;
@@ -403,152 +424,4 @@ pub struct Waiting {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use forebay_shared::{
-        Backlog, Bytes, Compression, DataCharacteristics, DataComplexity, DataType, DataVolume, Outcome,
-    };
-
-    const STEP: Duration = Duration::from_secs(10);
-
-    fn sample(at_ms: u64, interval_ms: u32, cpu_us: u64) -> ResourceSample {
-        ResourceSample {
-            at: Timestamp(at_ms),
-            interval_ms,
-            cpu_us: Some(cpu_us),
-            memory: Some(Bytes(1000)),
-            backlog: Some(Backlog::default()),
-            ..ResourceSample::default()
-        }
-    }
-
-    fn arrival(batch_id: u64, at_ms: u64, mib: u64) -> BatchArrival {
-        BatchArrival {
-            batch_id,
-            arrived_at: Timestamp(at_ms),
-            characteristics: DataCharacteristics {
-                data_volume: DataVolume { bytes: mib << 20, ..DataVolume::default() },
-                data_complexity: DataComplexity { score: 1.0, ..DataComplexity::default() },
-                data_type: DataType::Json,
-                compression: Compression::None,
-                estimated: false,
-            },
-        }
-    }
-
-    fn finished(batch_id: u64, from: u64, to: u64) -> BatchProgress {
-        BatchProgress {
-            batch_id,
-            started_at: Some(Timestamp(from)),
-            finished_at: Some(Timestamp(to)),
-            outcome: Outcome::Ok,
-        }
-    }
-
-    fn samples(samples: Vec<ResourceSample>) -> Content {
-        Content { samples, ..Content::default() }
-    }
-
-    #[test]
-    fn a_sample_across_two_steps_counts_in_both_by_its_share() {
-        let mut series = Series::new(STEP);
-        series.observe(
-            "a",
-            BootId(1),
-            &samples(vec![sample(10_000, 10_000, 1_000_000), sample(22_000, 12_000, 6_000_000)]),
-        );
-        assert_eq!(series.row(0).unwrap().usage(10_000), Some(0.1));
-        assert_eq!(series.row(1).unwrap().usage(10_000), Some(0.5));
-        // Two seconds of the third step are known: its rate is over those.
-        assert_eq!(series.row(2).unwrap().usage(10_000), Some(0.5));
-        assert_eq!(series.row(1).unwrap().memory(10_000), Some(1000.0));
-        assert_eq!(series.row(1).unwrap().io(10_000), None, "what no sample told is absent, not zero");
-    }
-
-    #[test]
-    fn usage_and_memory_add_over_pods_and_order_does_not_matter() {
-        let waiting = |waiting| Some(Backlog { waiting, ..Backlog::default() });
-        let second = |cpu, batches| ResourceSample { backlog: waiting(batches), ..sample(20_000, 10_000, cpu) };
-        let a = samples(vec![sample(10_000, 10_000, 1_000_000), second(2_000_000, 5)]);
-        let b = samples(vec![second(3_000_000, 3)]);
-        let (mut one, mut other) = (Series::new(STEP), Series::new(STEP));
-        one.observe("a", BootId(1), &a);
-        one.observe("b", BootId(2), &b);
-        other.observe("b", BootId(2), &b);
-        other.observe("a", BootId(1), &a);
-        for series in [one, other] {
-            assert_eq!(series.row(1).unwrap().usage(10_000), Some(0.5));
-            assert_eq!(series.row(1).unwrap().memory(10_000), Some(2000.0));
-            assert_eq!(series.row(0).unwrap().usage(10_000), Some(0.1));
-            assert_eq!(series.row(1).unwrap().waiting(10_000), Some(8.0));
-        }
-    }
-
-    /// A component of 0.5 CPU-seconds a MiB, whose batches wait: usage lags, demand must not.
-    fn worked(rows: u64) -> Series {
-        let mut series = Series::new(STEP);
-        for row in 0..rows {
-            let start = row * 10_000;
-            let mib = 1 + row % 4;
-            let content = Content {
-                samples: vec![sample(start + 10_000, 10_000, mib * 500_000)],
-                arrivals: vec![arrival(row, start, mib)],
-                progress: vec![finished(row, start, start + 8000)],
-                ..Content::default()
-            };
-            series.observe("a", BootId(1), &content);
-        }
-        series.settle(Timestamp(rows * 10_000));
-        series
-    }
-
-    #[test]
-    fn demand_is_the_work_that_arrived_even_where_none_was_done() {
-        let mut series = worked(40);
-        let cost = series.cost().unwrap();
-        assert!((cost.of(1.0, 3.0) - 1.5).abs() < 0.05, "{cost:?}");
-        // A stall: eight MiB arrive, no CPU is used.
-        let stall = Content {
-            samples: vec![sample(410_000, 10_000, 0)],
-            arrivals: vec![arrival(100, 401_000, 8)],
-            ..Content::default()
-        };
-        series.observe("a", BootId(1), &stall);
-        assert_eq!(series.row(40).unwrap().usage(10_000), Some(0.0));
-        assert!((series.demand(40).unwrap() - 0.4).abs() < 0.02, "{:?}", series.demand(40));
-    }
-
-    #[test]
-    fn a_dataset_fills_gaps_in_inputs_but_never_in_targets() {
-        let mut series = worked(40);
-        series.observe("a", BootId(1), &samples(vec![sample(430_000, 10_000, 500_000)]));
-        let data = Dataset::build(&series, &[], 38..43);
-        assert!(data.targets[2][0].is_nan() && data.targets[3][0].is_nan());
-        assert_eq!(data.inputs[2][0], data.inputs[1][0]);
-        assert!(data.inputs.iter().flatten().all(|value| value.is_finite()));
-    }
-
-    #[test]
-    fn a_batch_that_never_ends_does_not_hold_those_after_it_in_memory() {
-        let mut series = Series::new(STEP);
-        series.observe("a", BootId(1), &Content { arrivals: vec![arrival(0, 1000, 1)], ..Content::default() });
-        for id in 1..10_000 {
-            let content = Content {
-                arrivals: vec![arrival(id, 1000, 1)],
-                progress: vec![finished(id, 1000, 2000)],
-                ..Content::default()
-            };
-            series.observe("a", BootId(1), &content);
-        }
-        assert!(series.open.len() == 1 && series.order.len() <= ORDER_SLACK + 3, "{}", series.order.len());
-    }
-
-    #[test]
-    fn memory_is_bounded_however_wild_the_times_are() {
-        let mut series = Series::new(STEP);
-        for at in [5, u64::MAX / 2, 7, 1 << 50, u64::MAX - 1] {
-            series.observe("a", BootId(1), &samples(vec![sample(at, u32::MAX, 1)]));
-        }
-        assert!(series.rows.len() <= RETAINED_ROWS);
-    }
-}
+mod tests;

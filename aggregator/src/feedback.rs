@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use forebay_shared::Timestamp;
+use serde::{Deserialize, Serialize};
 
 use crate::features::Series;
 use crate::forecast::{Forecast, QUANTILES, Resource};
@@ -29,8 +30,9 @@ pub struct Feedback {
     raises: VecDeque<Raise>,
 }
 
-/// A raise that is looked back on once its horizon has passed.
-struct Raise {
+/// A raise that is looked back on once its horizon has passed: kept over a restart.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Raise {
     decision: Decision,
     /// Work that the old allocation served within the objective, cores.
     served_before: f64,
@@ -81,6 +83,17 @@ impl Feedback {
         if self.raises.len() > WAITING_FORECASTS {
             self.raises.pop_front();
         }
+    }
+
+    /// The raises that are still to be looked back on.
+    pub fn raises(&self) -> &VecDeque<Raise> {
+        &self.raises
+    }
+
+    /// Goes on from the raises of before a restart.
+    pub fn restore(&mut self, mut raises: VecDeque<Raise>) {
+        raises.truncate(WAITING_FORECASTS);
+        self.raises = raises;
     }
 
     /// The raises whose horizon has passed, with [`Decision::ahead`] told: the load was not there yet when it was

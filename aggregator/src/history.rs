@@ -6,26 +6,40 @@
 //! watermark moves in the transaction that stores it: after a crash both are there, or neither.
 //!
 //! ```text
-//! append ─► pack ─► queue ─► writer ─► blocks, watermarks, gaps ┐
-//! record_* ────────────┘           └─► models, forecasts, ...   ├─► readers ─► read, extent, decisions, ...
-//!                                                     (one file)┘
+//! append ─► pack ─► queue ─► writer ─► raw rows, watermarks, gaps ─┐
+//! record_* ────────────┘       ▲   └─► models, forecasts, ...      ├─► readers ─► visit, range, window, ...
+//! maintain ─► compact ─────────┴─────► columns, roll-ups  (one file)┘
 //! ```
 //!
-//! `schema.sql` tells the tables; the view `contents` is for the `sqlite3` shell.
+//! What arrives is a row a frame, durable at once; in the background rows become blocks of columns, and those roll-ups.
+//! What is read is the same before and after. `sql/` tells the tables; the view `contents` is for the `sqlite3` shell.
 
+mod blocks;
 mod codec;
+mod columns;
+mod compact;
 mod error;
+mod extent;
+mod fields;
 mod file;
 mod frames;
+mod pack;
+mod range;
 mod readers;
 mod records;
 pub mod retention;
+mod rollup;
+mod ticks;
+pub mod transfer;
+mod upkeep;
+mod visit;
 mod writer;
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::fmt;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use forebay_shared::{BootId, ComponentId, Content, Frame, Timestamp};
@@ -34,9 +48,15 @@ use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::Registry;
 
 pub use self::error::HistoryError;
+pub use self::range::{Aggregate, Ranged, Resolution, Window};
+pub use self::retention::Keep;
+pub use self::rollup::{METRICS, Metric, Peaks, Rolled, Sums};
+pub use self::ticks::{Found, Left};
 
-use self::frames::{Damage, Prepared};
+use self::frames::{Fate, Origin, Prepared};
+use self::pack::Wanted;
 use self::readers::Readers;
+use self::visit::Which;
 use self::writer::Writer;
 use crate::forecast::Forecast;
 use crate::identity::PodIdentity;
@@ -58,8 +78,13 @@ struct Inner {
     writer: Writer,
     path: PathBuf,
     metrics: Metrics,
-    damaged: Mutex<HashSet<i64>>,
+    keep: Keep,
+    damaged: Mutex<HashSet<(&'static str, i64)>>,
     pruned_at: Mutex<Option<Timestamp>>,
+    /// What ends before it is too old to be stored, ms.
+    oldest: Arc<AtomicU64>,
+    /// When each component's rows were last gathered.
+    gathered: Mutex<BTreeMap<i64, Timestamp>>,
 }
 
 impl fmt::Debug for History {
@@ -77,15 +102,17 @@ pub struct Appended {
     pub duplicates: usize,
     /// Times that frames were missing before an accepted one.
     pub gaps: usize,
+    /// Frames that are older than what is kept: taken, and not stored.
+    pub too_old: usize,
 }
 
 /// A frame of the past, cut to the range asked for.
 #[derive(Clone, Debug, PartialEq)]
 pub struct StoredContent {
     /// UID of the pod.
-    pub pod_uid: String,
+    pub pod_uid: Arc<str>,
     /// Name of the pod.
-    pub pod: String,
+    pub pod: Arc<str>,
     /// The run of the pod's agent.
     pub boot: BootId,
     /// The frame of that run.
@@ -150,9 +177,21 @@ pub struct StoredModel {
     pub weights: Vec<u8>,
 }
 
+/// A row or block that can't be read.
+#[derive(Debug)]
+struct Damage {
+    table: &'static str,
+    id: i64,
+    start_ms: i64,
+    detail: String,
+}
+
 /// Counters; clones share them.
 #[derive(Clone, Debug)]
 struct Metrics {
+    too_old: Counter,
+    compactions: Counter,
+    compacted_rows: Counter,
     damaged_blocks: Counter,
     failed_writes: Counter,
     busy: Counter,
@@ -162,6 +201,9 @@ struct Metrics {
 impl Default for Metrics {
     fn default() -> Self {
         Self {
+            too_old: Counter::default(),
+            compactions: Counter::default(),
+            compacted_rows: Counter::default(),
             damaged_blocks: Counter::default(),
             failed_writes: Counter::default(),
             busy: Counter::default(),
@@ -179,15 +221,27 @@ impl History {
     /// # Errors
     /// A path that can't be a file, another program's file, a newer Forebay's, a damaged one: all left untouched.
     pub fn open(path: &Path) -> Result<Self, HistoryError> {
+        Self::open_with(path, Keep::default())
+    }
+
+    /// The same, and keeps what it holds for other times.
+    ///
+    /// # Errors
+    /// As of [`open`](Self::open).
+    pub fn open_with(path: &Path, keep: Keep) -> Result<Self, HistoryError> {
         let metrics = Metrics::default();
         let connection = file::open_writer(path)?;
+        let oldest = retention::oldest(&connection).map_err(|error| HistoryError::sqlite(path, &error))?;
         Ok(Self(Arc::new(Inner {
             readers: Readers::new(path.to_owned()),
             writer: Writer::start(path.to_owned(), connection, metrics.clone())?,
             path: path.to_owned(),
             metrics,
+            keep,
             damaged: Mutex::default(),
             pruned_at: Mutex::default(),
+            oldest: Arc::new(AtomicU64::new(oldest.0)),
+            gathered: Mutex::default(),
         })))
     }
 
@@ -195,6 +249,13 @@ impl History {
     pub fn register(&self, registry: &mut Registry) {
         let metrics = &self.0.metrics;
         let registry = registry.sub_registry_with_prefix("forebay_history");
+        registry.register("too_old", "Frames taken and not stored, older than what is kept", metrics.too_old.clone());
+        registry.register(
+            "compactions",
+            "Transactions that put rows or blocks into columns",
+            metrics.compactions.clone(),
+        );
+        registry.register("compacted_rows", "Rows put into columns", metrics.compacted_rows.clone());
         registry.register("damaged_blocks", "Damaged blocks found and left out", metrics.damaged_blocks.clone());
         registry.register("failed_writes", "Writes that failed, as on a full disk", metrics.failed_writes.clone());
         registry.register("busy", "Appends refused since the queue was full", metrics.busy.clone());
@@ -208,8 +269,20 @@ impl History {
     ///
     /// # Errors
     /// [`HistoryError::Busy`] if the queue is full, [`HistoryError::Refused`] if a frame can't be stored,
-    /// [`HistoryError::Failed`] on a full disk: nothing is stored then, and the same frames may be sent again.
+    /// [`HistoryError::Full`] on a full disk: nothing is stored then, and the same frames may be sent again.
     pub async fn append(&self, pod: &PodIdentity, frames: Vec<Frame>) -> Result<Appended, HistoryError> {
+        let oldest = self.0.oldest.clone();
+        // The time is looked at when the turn has come: prunings that went before have moved it.
+        let origin = move || Origin::Agent { oldest: Timestamp(oldest.load(Ordering::Relaxed)) };
+        self.store(pod, frames, origin).await
+    }
+
+    async fn store(
+        &self,
+        pod: &PodIdentity,
+        frames: Vec<Frame>,
+        origin: impl FnOnce() -> Origin + Send + 'static,
+    ) -> Result<Appended, HistoryError> {
         let rows = frames.iter().map(|Frame { content: c, .. }| c.samples.len() + c.arrivals.len() + c.progress.len());
         let (frames, prepared) = if rows.sum::<usize>() < PACK_APART {
             prepare(frames)?
@@ -217,14 +290,19 @@ impl History {
             tokio::task::spawn_blocking(move || prepare(frames)).await.map_err(|_| HistoryError::Closed)??
         };
         let pod = pod.clone();
-        let stored = self.0.writer.try_write(move |connection| frames::store(connection, &pod, &prepared)).await;
-        let stored = stored.inspect_err(|error| {
+        let store = move |connection: &rusqlite::Connection| frames::store(connection, &pod, &prepared, origin());
+        let stored = self.0.writer.try_write(store).await.inspect_err(|error| {
             self.0.metrics.busy.inc_by(u64::from(matches!(error, HistoryError::Busy)));
         })?;
-        let sent = frames.len();
-        let new = frames.into_iter().zip(stored.new).filter(|(_, new)| *new);
-        let accepted: Vec<Frame> = new.map(|(frame, _)| frame).collect();
-        Ok(Appended { duplicates: sent - accepted.len(), accepted, gaps: stored.gaps })
+        let count = |of| stored.fates.iter().filter(|fate| **fate == of).count();
+        let (duplicates, too_old) = (count(Fate::Duplicate), count(Fate::TooOld));
+        if too_old > 0 {
+            self.0.metrics.too_old.inc_by(too_old as u64);
+            tracing::warn!(too_old, "frames are older than what is kept: acknowledged, and not stored");
+        }
+        let new = frames.into_iter().zip(&stored.fates).filter(|(_, fate)| **fate == Fate::New);
+        let accepted = new.map(|(frame, _)| frame).collect();
+        Ok(Appended { accepted, duplicates, gaps: stored.gaps, too_old })
     }
 
     /// The components that there is something of, by name.
@@ -261,13 +339,31 @@ impl History {
             damaged += 1;
             self.report(component, &damage);
         };
-        self.0.readers.read(|connection| frames::visit(connection, component, &range, each, damage))?;
+        let what = (Which::All, Wanted::All);
+        self.0.readers.read(|connection| visit::visit(connection, component, &range, what, each, damage))?;
         Ok(damaged)
+    }
+
+    /// The frames that never came, of a component in a range, oldest first: the time is that of the frame after them.
+    /// Blocks: for the blocking threads.
+    ///
+    /// # Errors
+    /// The disk's.
+    pub fn gaps(&self, component: &ComponentId, range: Range<Timestamp>) -> Result<Vec<Gap>, HistoryError> {
+        self.0.readers.read(|connection| frames::gaps(connection, component, &range))
+    }
+
+    /// How much there is of every component. Blocks: for the blocking threads.
+    ///
+    /// # Errors
+    /// The disk's.
+    pub fn extents(&self) -> Result<BTreeMap<ComponentId, Extent>, HistoryError> {
+        self.0.readers.read(extent::extents)
     }
 
     /// How much there is of a component. Blocks: for the blocking threads.
     pub fn extent(&self, component: &ComponentId) -> Result<Extent, HistoryError> {
-        self.0.readers.read(|connection| frames::extent(connection, component))
+        self.0.readers.read(|connection| extent::extent(connection, component))
     }
 
     /// Records decisions; one of the same component and time replaces the one before.
@@ -321,22 +417,6 @@ impl History {
         Ok(self.models(component)?.into_iter().next())
     }
 
-    /// Gives up what is older than its time: [`retention::RAW`], [`retention::FORECASTS`],
-    /// [`retention::DECISIONS`]. At most once a minute of the given clock; more calls do nothing.
-    pub async fn prune(&self, now: Timestamp) -> Result<(), HistoryError> {
-        {
-            let mut pruned_at = self.0.pruned_at.lock().unwrap_or_else(PoisonError::into_inner);
-            // A clock that was set back starts anew.
-            if pruned_at.is_some_and(|at| now >= at && now.since(at) < retention::INTERVAL) {
-                return Ok(());
-            }
-            *pruned_at = Some(now);
-        }
-        // A chunk a transaction: appends go between.
-        while self.0.writer.write(move |connection| retention::prune(connection, now)).await? {}
-        Ok(())
-    }
-
     /// Takes no more, and waits for what was taken; what comes later is [`HistoryError::Closed`]. Dropping the last
     /// clone does the same.
     pub fn close(&self) {
@@ -344,11 +424,11 @@ impl History {
         self.0.writer.close();
     }
 
-    fn report(&self, component: &ComponentId, damage: &Damage) {
+    fn report(&self, component: &dyn fmt::Display, damage: &Damage) {
         let mut told = self.0.damaged.lock().unwrap_or_else(PoisonError::into_inner);
-        if told.len() < DAMAGE_REMEMBERED && told.insert(damage.block) {
-            let Damage { block, start_ms, detail } = damage;
-            tracing::error!(%component, start_ms, block, detail, "a block of the history is damaged and left out");
+        if told.len() < DAMAGE_REMEMBERED && told.insert((damage.table, damage.id)) {
+            let Damage { table, id, start_ms, detail } = damage;
+            tracing::error!(%component, start_ms, table, id, detail, "a block of the history is damaged and left out");
             self.0.metrics.damaged_blocks.inc();
         }
     }

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! token ─► body ─► decode, check ─► history.append (synced) ─► live ─► 200 {"accepted", "duplicates"}
-//!  401   408 413       400 413           503
+//!  401   408 413       400 413 503       503
 //! ```
 //!
 //! A request is taken whole or not at all, and what is acknowledged is durable. Memory is bounded by `Budget`, not
@@ -10,6 +10,7 @@
 //! too, whether or not the agent still waits: sent again they would be duplicates.
 
 mod check;
+mod skew;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -20,6 +21,7 @@ use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
 use axum::{Json, Router};
+use forebay_shared::frame::SENT_AT;
 use forebay_shared::problem::Problem;
 use forebay_shared::{Frame, Timestamp};
 use prometheus_client::encoding::EncodeLabelSet;
@@ -30,6 +32,7 @@ use prometheus_client::registry::Registry;
 use serde::Serialize;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
+use self::skew::Clocks;
 use crate::history::{Appended, History, HistoryError};
 use crate::identity::{PodIdentity, Tokens};
 
@@ -39,7 +42,7 @@ pub const MAX_BODY: usize = 8 << 20;
 const BODY_WAIT: Duration = Duration::from_secs(30);
 /// Bytes of all requests under way, as sent and decoded: four of the largest, or ten thousand usual ones.
 const BUDGET: usize = 256 << 20;
-/// Bodies longer than this are decoded off the async threads: at some 200 MB/s, the others take 0.3 ms.
+/// Bodies that unpack to more than this are decoded off the async threads: at some 200 MB/s, the others take 0.3 ms.
 const DECODE_HERE: usize = 64 << 10;
 /// Bodies decoded at a time off the async threads: a frame may take 8 MiB, unpacked and decoded, before that counts.
 const DECODERS: usize = 4;
@@ -56,6 +59,7 @@ pub struct Ingest {
     live: mpsc::Sender<Received>,
     budget: Budget,
     decoders: Arc<Semaphore>,
+    clocks: Clocks,
     metrics: Metrics,
 }
 
@@ -68,10 +72,19 @@ pub struct Received {
     pub frames: Vec<Frame>,
 }
 
+/// The frames of a request that need not be sent again: all of them.
 #[derive(Clone, Copy, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
 struct Acknowledged {
     accepted: usize,
     duplicates: usize,
+    /// Older than what is kept: not stored.
+    #[serde(skip_serializing_if = "is_none")]
+    too_old: usize,
+}
+
+fn is_none(count: &usize) -> bool {
+    *count == 0
 }
 
 /// Counters; clones share them.
@@ -121,27 +134,31 @@ impl Ingest {
     /// An endpoint for the bearers of `tokens`, which stores into `history` and then tells `live`. Its counters,
     /// `forebay_ingest_*`, are registered.
     pub fn new(tokens: Arc<Tokens>, history: History, live: mpsc::Sender<Received>, registry: &mut Registry) -> Self {
+        let clocks = Clocks::default();
         Self {
             tokens,
             history,
             live,
             budget: Budget::default(),
             decoders: Arc::new(Semaphore::new(DECODERS)),
-            metrics: Metrics::register(registry),
+            metrics: Metrics::register(registry, &clocks),
+            clocks,
         }
     }
 
     async fn take(&self, request: Request) -> Result<Acknowledged, Problem> {
+        let received = Timestamp::now();
         let pod = self.identify(request.headers())?;
+        let skew_ms = self.clocks.measure(&pod, sent_at(request.headers()), received);
         let mut room = self.budget.reserve(announced_len(request.headers())?)?;
         let body = read(request).await?;
         let bytes = body.len() as u64;
-        let frames = if body.len() <= DECODE_HERE {
-            check::decode(&body, &mut room, Timestamp::now())?
+        let frames = if check::unpacked_len(&body).max(body.len()) <= DECODE_HERE {
+            check::decode(&body, &mut room, Timestamp::now(), skew_ms)?
         } else {
             let decoder = Arc::clone(&self.decoders).acquire_owned().await.map_err(|_| unfinished())?;
             let decoding = tokio::task::spawn_blocking(move || {
-                let frames = check::decode(&body, &mut room, Timestamp::now());
+                let frames = check::decode(&body, &mut room, Timestamp::now(), skew_ms);
                 drop(decoder);
                 frames.map(|frames| (frames, room))
             });
@@ -168,20 +185,26 @@ impl Ingest {
     }
 
     async fn store(self, pod: PodIdentity, frames: Vec<Frame>, _room: Room) -> Result<Acknowledged, Problem> {
-        let Appended { accepted, duplicates, gaps } = self.history.append(&pod, frames).await.map_err(problem)?;
+        let Appended { accepted, duplicates, gaps, too_old } =
+            self.history.append(&pod, frames).await.map_err(problem)?;
         self.metrics.frames.inc_by(accepted.len() as u64);
         self.metrics.duplicates.inc_by(duplicates as u64);
         self.metrics.gaps.inc_by(gaps as u64);
         if gaps > 0 {
             tracing::warn!(component = %pod.component, pod = pod.pod, gaps, "frames are missing before these");
         }
-        let acknowledged = Acknowledged { accepted: accepted.len(), duplicates };
+        let acknowledged = Acknowledged { accepted: accepted.len(), duplicates, too_old };
         if !accepted.is_empty() && self.live.send(Received { pod, frames: accepted }).await.is_err() {
             // They are on disk, where the live state of the next start finds them.
             tracing::debug!("frames came after the live state had ended");
         }
         Ok(acknowledged)
     }
+}
+
+/// When the request was sent, by its sender's clock.
+fn sent_at(headers: &HeaderMap) -> Option<Timestamp> {
+    headers.get(SENT_AT)?.to_str().ok()?.parse().ok().map(Timestamp)
 }
 
 /// The length that the request tells, or the longest where it tells none.
@@ -217,6 +240,9 @@ fn problem(error: HistoryError) -> Problem {
     match error {
         HistoryError::Refused { frame, reason } => Problem::bad(format!("frames[{frame}]"), reason),
         HistoryError::Busy => Problem::unavailable(error.to_string(), RETRY_BUSY),
+        HistoryError::Full { .. } => {
+            Problem::unavailable("the history's disk is full: send the frames again when there is room", RETRY_FAILED)
+        }
         // The history has logged what failed; its path is nothing for agents.
         _ => Problem::unavailable("the history cannot be written now; send the frames again", RETRY_FAILED),
     }
@@ -225,7 +251,7 @@ fn problem(error: HistoryError) -> Problem {
 // === impl Metrics ===
 
 impl Metrics {
-    fn register(registry: &mut Registry) -> Self {
+    fn register(registry: &mut Registry, clocks: &Clocks) -> Self {
         let metrics = Self {
             frames: Counter::default(),
             duplicates: Counter::default(),
@@ -240,6 +266,11 @@ impl Metrics {
         registry.register("duplicates", "Frames that had been taken before", metrics.duplicates.clone());
         registry.register("gaps", "Times that frames were missing before one taken", metrics.gaps.clone());
         registry.register("bytes", "Bytes of the requests taken", metrics.bytes.clone());
+        registry.register(
+            "skewed_pods",
+            "Pods whose clock is off, and whose times are corrected",
+            clocks.corrected.clone(),
+        );
         registry.register("rejected", "Requests rejected, by status", metrics.rejected.clone());
         registry.register(
             "acknowledgement_seconds",

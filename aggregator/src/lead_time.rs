@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use forebay_shared::Timestamp;
+use serde::{Deserialize, Serialize};
 
 /// Raises that are remembered.
 const REMEMBERED: usize = 9;
@@ -12,6 +13,12 @@ const REMEMBERED: usize = 9;
 #[derive(Clone, Debug)]
 pub struct LeadTime {
     prior: Duration,
+    learned: Learned,
+}
+
+/// What a component's raises have taught: kept over a restart.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Learned {
     seen: VecDeque<Duration>,
     /// A raise under way: when it was applied, and the replicas that have to be ready.
     pending: Option<(Timestamp, u32)>,
@@ -20,34 +27,46 @@ pub struct LeadTime {
 impl LeadTime {
     /// Before any raise was seen, `prior` holds.
     pub fn new(prior: Duration) -> Self {
-        Self { prior, seen: VecDeque::new(), pending: None }
+        Self { prior, learned: Learned::default() }
+    }
+
+    /// What it has learned.
+    pub fn learned(&self) -> &Learned {
+        &self.learned
+    }
+
+    /// Goes on from what was learned before a restart.
+    pub fn restore(&mut self, mut learned: Learned) {
+        learned.seen.truncate(REMEMBERED);
+        self.learned = learned;
     }
 
     /// A raise to `replicas` was applied.
     pub fn raised(&mut self, at: Timestamp, replicas: u32) {
         // A second raise on the way starts the clock anew: its replicas are the ones that are waited for.
-        self.pending = Some((at, replicas));
+        self.learned.pending = Some((at, replicas));
     }
 
     /// So many replicas are ready.
     pub fn ready(&mut self, at: Timestamp, ready: u32, desired: u32) {
-        match self.pending {
+        let Learned { seen, pending } = &mut self.learned;
+        match *pending {
             Some((since, wanted)) if ready >= wanted => {
-                self.seen.push_back(at.since(since));
-                if self.seen.len() > REMEMBERED {
-                    self.seen.pop_front();
+                seen.push_back(at.since(since));
+                if seen.len() > REMEMBERED {
+                    seen.pop_front();
                 }
-                self.pending = None;
+                *pending = None;
             }
             // Lowered on the way: it will never be known.
-            Some((_, wanted)) if desired < wanted => self.pending = None,
+            Some((_, wanted)) if desired < wanted => *pending = None,
             _ => {}
         }
     }
 
     /// The upper median of the prior and the raises seen.
     pub fn value(&self) -> Duration {
-        let mut all: Vec<Duration> = self.seen.iter().copied().chain([self.prior]).collect();
+        let mut all: Vec<Duration> = self.learned.seen.iter().copied().chain([self.prior]).collect();
         all.sort();
         all[all.len() / 2]
     }

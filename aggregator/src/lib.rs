@@ -17,6 +17,7 @@ pub mod feedback;
 pub mod forecast;
 pub mod forecaster;
 pub mod history;
+mod history_cli;
 pub mod identity;
 pub mod ingest;
 pub mod lead_time;

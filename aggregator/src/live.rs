@@ -9,10 +9,13 @@
 //! No clock and no I/O in here: time, frames, allocations and models come in from the edge, so that the same code runs
 //! on virtual time.
 
+mod allocated;
+mod carried;
 mod component;
 mod views;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use forebay_shared::{BootId, ComponentId, Content, Timestamp};
@@ -22,8 +25,10 @@ use crate::forecast::Forecast;
 use crate::forecaster::{Lstm, Settings, rows_needed};
 use crate::orchestrator::Observed;
 use crate::pipeline::{Mode, Pipeline};
-use crate::planner::{Decision, Memory, Problem, solve};
+use crate::planner::{Decision, Memory, Plan, Problem, solve};
 
+pub use allocated::Allocated;
+pub use carried::Carried;
 pub use component::{Component, Model};
 
 /// What has to do with time, in one place: all of it scales with the demo's speed.
@@ -64,6 +69,30 @@ pub struct Tick {
     pub hindsight: Vec<Decision>,
 }
 
+/// What a forecast is made of.
+pub struct Outlook {
+    lstm: Arc<Lstm>,
+    version: u64,
+    data: Dataset,
+    now: Timestamp,
+    start: Timestamp,
+    step_ms: u64,
+}
+
+impl Outlook {
+    /// Makes the forecast; `None` where too little is known.
+    pub fn forecast(&self) -> Option<Forecast> {
+        Some(Forecast {
+            made_at: self.now,
+            start: self.start,
+            step_ms: self.step_ms,
+            model: crate::forecaster::LSTM.into(),
+            version: self.version,
+            resources: self.lstm.predict(&self.data)?,
+        })
+    }
+}
+
 /// A training to be done.
 pub struct Training {
     /// Place of the component in [`State::components`].
@@ -71,7 +100,7 @@ pub struct Training {
     /// Its history.
     pub data: Dataset,
     /// The model in force.
-    pub champion: Option<Lstm>,
+    pub champion: Option<Arc<Lstm>>,
     /// How to fit.
     pub settings: Settings,
 }
@@ -113,29 +142,61 @@ impl State {
     /// `observed` is what the platform tells, or why it tells nothing.
     pub fn tick(&mut self, now: Timestamp, observed: Result<&BTreeMap<ComponentId, Observed>, &str>) -> Tick {
         let mut out = Tick::default();
-        let silence = observed.err().map(str::to_owned);
-        for component in &mut self.components {
-            component.settle(now, observed.ok().and_then(|all| all.get(&component.id)));
-            out.hindsight.extend(component.look_back(now));
+        for at in 0..self.components.len() {
+            out.hindsight.extend(self.settle(at, now, observed.ok()));
         }
         for at in 0..self.components.len() {
-            let forecast = self.forecast(at, now);
-            let component = &mut self.components[at];
-            if let Some(forecast) = &forecast {
-                component.expect(forecast);
-                out.forecasts.push((component.id.clone(), forecast.clone()));
-            }
-            component.forecast = forecast;
+            let forecast = self.outlook(at, now).and_then(|outlook| outlook.forecast());
+            out.forecasts.extend(self.expect(at, forecast));
         }
-        let problem = self.problem(now, silence.as_deref());
-        let plan = solve(&problem, &self.memory);
-        self.memory = plan.memory;
-        for decision in plan.decisions {
-            let Some(at) = self.place(&decision.component) else { continue };
-            out.decisions.push((at, decision));
-        }
-        self.ticked_at = now;
+        let problem = self.problem(now, observed.err());
+        out.decisions = self.planned(now, solve(&problem, &self.memory));
         out
+    }
+
+    /// First part of a tick, for one component: learns costs, and scores what has come true. Gives older decisions that
+    /// are known better now.
+    pub fn settle(
+        &mut self,
+        at: usize,
+        now: Timestamp,
+        observed: Option<&BTreeMap<ComponentId, Observed>>,
+    ) -> Vec<Decision> {
+        let component = &mut self.components[at];
+        component.settle(now, observed.and_then(|all| all.get(&component.id)));
+        component.look_back(now)
+    }
+
+    /// Second part, for one component: what its forecast is made of, which takes longer; `None` without a model.
+    pub fn outlook(&self, at: usize, now: Timestamp) -> Option<Outlook> {
+        let component = &self.components[at];
+        let Model { lstm, version, .. } = component.model.as_ref()?;
+        let start = component.series.index(now);
+        let data = self.dataset(at, start.saturating_sub(lstm.window as u64)..start);
+        let step_ms = component.series.step_ms();
+        Some(Outlook { lstm: lstm.clone(), version: *version, data, now, start: Timestamp(start * step_ms), step_ms })
+    }
+
+    /// Takes the forecast in, or that there is none.
+    pub fn expect(&mut self, at: usize, forecast: Option<Forecast>) -> Option<(ComponentId, Forecast)> {
+        let component = &mut self.components[at];
+        component.forecast = forecast;
+        let forecast = component.forecast.clone()?;
+        component.expect(&forecast);
+        Some((component.id.clone(), forecast))
+    }
+
+    /// Last part, after the problem was solved: the decisions by component, not applied yet.
+    pub fn planned(&mut self, now: Timestamp, plan: Plan) -> Vec<(usize, Decision)> {
+        self.memory = plan.memory;
+        self.ticked_at = now;
+        let placed = |decision: Decision| Some((self.place(&decision.component)?, decision));
+        plan.decisions.into_iter().filter_map(placed).collect()
+    }
+
+    /// What the planner remembers, in the order of the components.
+    pub fn memory(&self) -> &[Memory] {
+        &self.memory
     }
 
     /// Why a decision for a component is not applied, if it is not to be.
@@ -160,7 +221,7 @@ impl State {
             let component = &self.components[*at];
             !component.training
                 && now >= component.train_after
-                && self.known_rows(*at, now) >= rows_needed(&self.settings)
+                && component.series.known_rows() >= rows_needed(&self.settings)
         };
         let at = (0..self.components.len()).filter(due).min_by_key(|at| {
             let component = &self.components[*at];
@@ -182,34 +243,14 @@ impl State {
         extent.start..extent.end.min(series.index(now)).max(extent.start)
     }
 
-    fn known_rows(&self, at: usize, now: Timestamp) -> usize {
-        let rows = self.rows(at, now);
-        (rows.end - rows.start) as usize
-    }
-
     fn dataset(&self, at: usize, rows: std::ops::Range<u64>) -> Dataset {
         let component = &self.components[at];
         let upstream: Vec<_> = component.upstream.iter().map(|at| &self.components[*at].series).collect();
         Dataset::build(&component.series, &upstream, rows)
     }
 
-    fn forecast(&self, at: usize, now: Timestamp) -> Option<Forecast> {
-        let component = &self.components[at];
-        let model = component.model.as_ref()?;
-        let start = component.series.index(now);
-        let data = self.dataset(at, start.saturating_sub(model.lstm.window as u64)..start);
-        let step_ms = component.series.step_ms();
-        Some(Forecast {
-            made_at: now,
-            start: Timestamp(start * step_ms),
-            step_ms,
-            model: crate::forecaster::LSTM.into(),
-            version: model.version,
-            resources: model.lstm.predict(&data)?,
-        })
-    }
-
-    fn problem(&self, now: Timestamp, silence: Option<&str>) -> Problem {
+    /// What is to be solved; `silence` is why the platform tells nothing, if it does not.
+    pub fn problem(&self, now: Timestamp, silence: Option<&str>) -> Problem {
         let stale = self.pace.step * STALE_STEPS;
         let components = self.components.iter().map(|component| {
             let mut problem = component.problem(now, stale);

@@ -35,7 +35,7 @@ impl Trainer {
         let (done, outcomes) = mpsc::channel(AHEAD);
         let work = move || {
             for job in waiting {
-                let result = challenge(&job.data, job.settings, job.champion.as_ref());
+                let result = challenge(&job.data, job.settings, job.champion.as_deref());
                 let outcome = Outcome { component: job.component, rows: job.data.inputs.len(), result };
                 if done.blocking_send(outcome).is_err() {
                     break;

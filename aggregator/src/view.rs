@@ -127,9 +127,6 @@ pub struct Profile {
     pub current_allocation: Option<AllocationView>,
     /// How its forecasts fared against fact.
     pub feedback: Option<FeedbackView>,
-    /// The series, with `?include=history`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub history: Option<HistoryView>,
 }
 
 /// A component's model.
@@ -190,6 +187,9 @@ pub struct HistoryExtent {
     pub batches: u64,
     /// Where the rest is.
     pub links: BTreeMap<String, String>,
+    /// The series, with `?include=history`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub series: Option<HistoryView>,
 }
 
 /// A component's series, a row a step: column by column.

@@ -29,6 +29,9 @@ const MAGIC: [u8; 4] = *b"FBAY";
 const SCHEMA: u16 = 1;
 const STORED: u8 = 0;
 const LZ4: u8 = 1;
+/// The header of a request of frames that tells when it was sent: milliseconds since the epoch, by the agent's own clock.
+/// What the aggregator's clock says beside it is how far the two are apart.
+pub const SENT_AT: &str = "forebay-sent-at";
 /// Length of a frame's header.
 pub const HEADER_LEN: usize = 52;
 /// The longest body, as sent and unpacked. An agent ships seconds of samples: kilobytes.
@@ -90,6 +93,8 @@ pub struct Header {
     pub first_retained: u64,
     /// Bytes of the whole frame.
     pub len: usize,
+    /// Bytes of its body, unpacked.
+    pub unpacked: usize,
 }
 
 impl Header {
@@ -116,6 +121,7 @@ impl Header {
             sequence: u64::from_le_bytes(field(header, 24)),
             first_retained: u64::from_le_bytes(field(header, 32)),
             len: HEADER_LEN + body_len,
+            unpacked: plain_len,
         })
     }
 
@@ -222,7 +228,7 @@ impl Frame {
     /// # Errors
     /// [`FrameError`], on any input that is not a whole, intact frame of a known schema.
     pub fn decode(input: &[u8]) -> Result<(Self, &[u8]), FrameError> {
-        let Header { boot, sequence, first_retained, len } = Header::check(input)?;
+        let Header { boot, sequence, first_retained, len, .. } = Header::check(input)?;
         let (frame, rest) = input.split_at(len);
         let Some((header, body)) = frame.split_first_chunk::<HEADER_LEN>() else {
             return Err(FrameError::Truncated { have: len, need: HEADER_LEN });

@@ -35,6 +35,12 @@ impl Timestamp {
     pub fn minus(self, by: Duration) -> Self {
         Self(self.0.saturating_sub(by.as_millis() as u64))
     }
+
+    /// `self` moved by milliseconds, into the past if they are negative.
+    #[must_use]
+    pub fn moved(self, ms: i64) -> Self {
+        Self(self.0.saturating_add_signed(ms))
+    }
 }
 
 /// Thousandths of a core.

@@ -1,11 +1,13 @@
 //! A harness for the built programs: finds them, runs them, and ends them whatever a test does.
 
 pub mod agent;
+pub mod aggregator;
 pub mod cgroup;
 mod disk;
 pub mod guest;
 mod initramfs;
 pub mod load;
+pub mod power;
 
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;

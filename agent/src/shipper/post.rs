@@ -10,6 +10,8 @@ use std::time::{Duration, SystemTime};
 
 use axum::http::header::{AUTHORIZATION, CONTENT_TYPE, HOST, RETRY_AFTER, USER_AGENT};
 use axum::http::{HeaderValue, Request as HttpRequest, Response};
+use forebay_shared::Timestamp;
+use forebay_shared::frame::SENT_AT;
 use hyper::body::{Body as _, Incoming};
 use tokio::time::timeout;
 
@@ -79,6 +81,7 @@ impl Post {
         headers.insert(HOST, self.target.authority.clone());
         headers.insert(CONTENT_TYPE, HeaderValue::from_static(FRAMES));
         headers.insert(USER_AGENT, HeaderValue::from_static(AGENT));
+        headers.insert(SENT_AT, HeaderValue::from(Timestamp::now().0));
         if let Some(token) = token {
             headers.insert(AUTHORIZATION, token);
         }

@@ -9,8 +9,9 @@ use serde::Deserialize;
 /// What is to be done with the frames of a request.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Verdict {
-    /// The first `frames` of them are durable; `duplicates` of those were before.
-    Acknowledged { frames: u64, duplicates: u64 },
+    /// The first `frames` of them need not be kept: they are durable, `duplicates` of them since before, but for
+    /// `too_old`, which are older than what the aggregator keeps.
+    Acknowledged { frames: u64, duplicates: u64, too_old: u64 },
     /// Send them again, after that time if the aggregator told one.
     Later { reason: &'static str, after: Option<Duration>, detail: String },
     /// The frame at that index tells of a time that has not come yet, by the aggregator's clock.
@@ -20,9 +21,18 @@ pub(super) enum Verdict {
 }
 
 #[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
 struct Acknowledgement {
     accepted: u64,
     duplicates: u64,
+    #[serde(default)]
+    too_old: u64,
+}
+
+impl Acknowledgement {
+    fn frames(&self) -> u64 {
+        self.accepted.saturating_add(self.duplicates).saturating_add(self.too_old)
+    }
 }
 
 impl Verdict {
@@ -69,8 +79,8 @@ fn wait(after: &str, now: SystemTime) -> Option<Duration> {
 
 fn acknowledged(body: &[u8]) -> Verdict {
     match serde_json::from_slice(body) {
-        Ok(Acknowledgement { accepted, duplicates }) if accepted.saturating_add(duplicates) > 0 => {
-            Verdict::Acknowledged { frames: accepted.saturating_add(duplicates), duplicates }
+        Ok(told @ Acknowledgement { duplicates, too_old, .. }) if told.frames() > 0 => {
+            Verdict::Acknowledged { frames: told.frames(), duplicates, too_old }
         }
         _ => Verdict::later("unexpected", "the aggregator answered 200 without saying how many frames it accepted"),
     }
@@ -111,7 +121,9 @@ mod tests {
     #[test]
     fn only_a_whole_acknowledgement_acknowledges() {
         let whole = of(200, None, r#"{"accepted": 3, "duplicates": 2}"#);
-        assert_eq!(whole, Verdict::Acknowledged { frames: 5, duplicates: 2 });
+        assert_eq!(whole, Verdict::Acknowledged { frames: 5, duplicates: 2, too_old: 0 });
+        let old = of(200, None, r#"{"accepted": 0, "duplicates": 0, "tooOld": 4}"#);
+        assert_eq!(old, Verdict::Acknowledged { frames: 4, duplicates: 0, too_old: 4 });
         for half in ["", r#"{"accepted": 3, "dupl"#, r#"{"accepted": 0, "duplicates": 0}"#] {
             assert!(matches!(of(200, None, half), Verdict::Later { .. }), "{half}");
         }

@@ -14,9 +14,11 @@ use serde_json::{Value, json};
 use super::Api;
 use crate::app::Shared;
 use crate::history::{Extent, HistoryError};
+use crate::live::Component;
 use crate::view::{ForecastsView, HistoryExtent, Profile};
 
-type ComponentPath = Path<(String, String, String, String)>;
+/// Namespace, kind, name, container.
+pub(super) type ComponentPath = (String, String, String, String);
 
 /// Decisions told where the request does not say how many.
 const DECISIONS: usize = 100;
@@ -43,17 +45,17 @@ pub(super) struct Limit {
 type Params<T> = Result<Query<T>, axum::extract::rejection::QueryRejection>;
 
 pub(super) async fn list(State(shared): Api) -> Result<Json<Value>, Problem> {
-    let ids: Vec<ComponentId> = shared.state().components.iter().map(|component| component.id.clone()).collect();
-    let mut profiles = Vec::new();
-    for id in ids {
-        profiles.push(read_profile(&shared, &id).await?);
-    }
+    let extents = blocking(&shared, |shared| shared.history.extents()).await?;
+    let state = shared.state();
+    let profile_of = |component| profile_view(component, extents.get(&component.id).copied().unwrap_or_default());
+    let profiles: Vec<Profile> = state.components.iter().map(profile_of).collect();
+    drop(state);
     Ok(Json(json!({ "components": profiles })))
 }
 
 pub(super) async fn profile(
     State(shared): Api,
-    Path(path): ComponentPath,
+    Path(path): Path<ComponentPath>,
     include: Params<Include>,
 ) -> Result<Json<Profile>, Problem> {
     let id = known(&shared, path)?;
@@ -62,30 +64,17 @@ pub(super) async fn profile(
     match include.as_deref() {
         None => {}
         Some("history") => {
-            profile.history = with(&shared, &id, |component| component.history_view(None, Timestamp::now()));
+            profile.historical_data.series =
+                with(&shared, &id, |component| component.history_view(None, Timestamp::now()));
         }
         Some(other) => return Err(Problem::bad("include", format!("`{other}` is not known: expected `history`"))),
     }
     Ok(Json(profile))
 }
 
-pub(super) async fn history(
-    State(shared): Api,
-    Path(path): ComponentPath,
-    range: Params<Range>,
-) -> Result<Json<Value>, Problem> {
-    let id = known(&shared, path)?;
-    let Range { from, to } = times(range)?;
-    let to = to.map_or_else(Timestamp::now, Timestamp);
-    let view = with(&shared, &id, |component| component.history_view(from.map(Timestamp), to));
-    let mut body = serde_json::to_value(view).map_err(internal)?;
-    body["componentID"] = json!(id);
-    Ok(Json(body))
-}
-
 pub(super) async fn forecast(
     State(shared): Api,
-    Path(path): ComponentPath,
+    Path(path): Path<ComponentPath>,
     range: Params<Range>,
 ) -> Result<Json<ForecastsView>, Problem> {
     let id = known(&shared, path)?;
@@ -96,7 +85,7 @@ pub(super) async fn forecast(
 
 pub(super) async fn decisions(
     State(shared): Api,
-    Path(path): ComponentPath,
+    Path(path): Path<ComponentPath>,
     limit: Params<Limit>,
 ) -> Result<Json<Value>, Problem> {
     let id = known(&shared, path)?;
@@ -107,7 +96,7 @@ pub(super) async fn decisions(
     Ok(Json(json!({ "decisions": decisions })))
 }
 
-pub(super) async fn models(State(shared): Api, Path(path): ComponentPath) -> Result<Json<Value>, Problem> {
+pub(super) async fn models(State(shared): Api, Path(path): Path<ComponentPath>) -> Result<Json<Value>, Problem> {
     let id = known(&shared, path)?;
     let models = blocking(&shared, move |shared| shared.history.models(&id)).await?;
     let view = |(at, model): (usize, crate::history::StoredModel)| {
@@ -120,7 +109,7 @@ pub(super) async fn models(State(shared): Api, Path(path): ComponentPath) -> Res
 }
 
 /// The next tick trains it; a training under way is not repeated.
-pub(super) async fn retrain(State(shared): Api, Path(path): ComponentPath) -> Result<StatusCode, Problem> {
+pub(super) async fn retrain(State(shared): Api, Path(path): Path<ComponentPath>) -> Result<StatusCode, Problem> {
     let id = known(&shared, path)?;
     let mut state = shared.state();
     if let Some(at) = state.place(&id) {
@@ -132,22 +121,32 @@ pub(super) async fn retrain(State(shared): Api, Path(path): ComponentPath) -> Re
 async fn read_profile(shared: &Arc<Shared>, id: &ComponentId) -> Result<Profile, Problem> {
     let of = id.clone();
     let extent = blocking(shared, move |shared| shared.history.extent(&of)).await?;
-    let profile = with(shared, id, |component| Profile {
-        component: id.clone(),
+    let profile = with(shared, id, |component| profile_view(component, extent));
+    profile.ok_or_else(|| Problem::not_found(format!("there is no component {id}")))
+}
+
+fn profile_view(component: &Component, extent: Extent) -> Profile {
+    Profile {
+        component: component.id.clone(),
         resource_model: component.model_view(),
-        historical_data: extent_view(id, &extent),
+        historical_data: extent_view(&component.id, &extent),
         current_allocation: component.allocation_view(),
         feedback: component.feedback.view(),
-        history: None,
-    });
-    profile.ok_or_else(|| Problem::not_found(format!("there is no component {id}")))
+    }
 }
 
 fn extent_view(id: &ComponentId, extent: &Extent) -> HistoryExtent {
     let links = ["history", "forecast", "decisions", "models"];
     let links: BTreeMap<_, _> =
         links.iter().map(|name| ((*name).to_owned(), format!("/api/v1/components/{id}/{name}"))).collect();
-    HistoryExtent { from: extent.from, to: extent.to, samples: extent.samples, batches: extent.batches, links }
+    HistoryExtent {
+        from: extent.from,
+        to: extent.to,
+        samples: extent.samples,
+        batches: extent.batches,
+        links,
+        series: None,
+    }
 }
 
 fn times(range: Params<Range>) -> Result<Range, Problem> {
@@ -159,7 +158,7 @@ fn times(range: Params<Range>) -> Result<Range, Problem> {
     }
 }
 
-fn known(
+pub(super) fn known(
     shared: &Shared,
     (namespace, kind, name, container): (String, String, String, String),
 ) -> Result<ComponentId, Problem> {
@@ -171,12 +170,12 @@ fn known(
 }
 
 /// Reads a component's live state.
-fn with<T>(shared: &Shared, id: &ComponentId, read: impl FnOnce(&crate::live::Component) -> T) -> Option<T> {
+pub(super) fn with<T>(shared: &Shared, id: &ComponentId, read: impl FnOnce(&Component) -> T) -> Option<T> {
     let state = shared.state();
     Some(read(&state.components[state.place(id)?]))
 }
 
-async fn blocking<T: Send + 'static>(
+pub(super) async fn blocking<T: Send + 'static>(
     shared: &Arc<Shared>,
     read: impl FnOnce(&Shared) -> Result<T, HistoryError> + Send + 'static,
 ) -> Result<T, Problem> {
@@ -184,7 +183,7 @@ async fn blocking<T: Send + 'static>(
     tokio::task::spawn_blocking(move || read(&shared)).await.map_err(internal)?.map_err(internal)
 }
 
-fn internal(error: impl std::fmt::Display) -> Problem {
+pub(super) fn internal(error: impl std::fmt::Display) -> Problem {
     tracing::error!(%error, "a request failed");
     Problem::new(StatusCode::INTERNAL_SERVER_ERROR, error.to_string())
 }

@@ -12,6 +12,8 @@ use super::Api;
 pub(super) async fn stream(State(shared): Api) -> Sse<impl Stream<Item = Result<sse::Event, Infallible>>> {
     // A browser that lags misses events, and reads the state anew with the next tick.
     let events = BroadcastStream::new(shared.events.subscribe()).filter_map(async |event| event.ok());
+    // Open for as long as the browser likes, so a shutdown has to end it.
+    let events = events.take_until(shared.stop.clone().cancelled_owned());
     Sse::new(events.map(|event| Ok(sse::Event::default().event(event.name).data(event.data))))
         .keep_alive(KeepAlive::default())
 }

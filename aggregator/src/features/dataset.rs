@@ -1,6 +1,6 @@
 //! Rows as a model takes them: channels, and targets.
 
-use super::Series;
+use super::{Row, Series};
 use crate::forecast::Resource;
 
 /// Channels of a model's input, a row a step.
@@ -43,13 +43,17 @@ impl Dataset {
     }
 
     fn inputs_of(series: &Series, upstream: &[&Series], index: u64, targets: &[f32; 4]) -> [f32; CHANNELS] {
-        let per_second = 1000.0 / series.step_ms as f64;
-        let weight = series.row(index).map(|row| row.arrived_weight * per_second);
+        let step_ms = series.step_ms;
+        // Of a gap nothing is known: it is no step without arrivals.
+        let heard = |series: &Series| series.row(index).copied().filter(|row| row.tapped || row.covered_ms > 0.0);
+        let weight_of = |row: &Row| row.arrived_weight / row.heard_ms(step_ms) * 1000.0;
+        let weight = heard(series).map(|row| weight_of(&row));
         let (mut upstream_weight, mut on_the_way) = (0.0, 0.0);
-        for row in upstream.iter().filter_map(|series| series.row(index)) {
-            upstream_weight += row.arrived_weight * per_second;
-            let step_ms = series.step_ms;
-            on_the_way += row.waiting(step_ms).unwrap_or(0.0) + row.in_service(step_ms).unwrap_or(0.0);
+        for series in upstream {
+            let row = heard(series);
+            upstream_weight += row.map_or(f64::NAN, |row| weight_of(&row));
+            on_the_way += row
+                .map_or(f64::NAN, |row| row.waiting(step_ms).unwrap_or(0.0) + row.in_service(step_ms).unwrap_or(0.0));
         }
         let day = (index * series.step_ms) as f64 / 86_400_000.0 * std::f64::consts::TAU;
         let [cpu, memory, io, arrivals] = *targets;

@@ -41,6 +41,22 @@ pub enum HistoryError {
         /// The newest schema that this build knows.
         known: i64,
     },
+    /// An older Forebay's file that could not be brought up to date.
+    #[error(
+        "history {}: cannot be brought from schema {from} to {to}: {detail} (the file was left as it is); \
+         make room on its disk, or run the version that it is from",
+        path.display()
+    )]
+    Migration {
+        /// The history's path.
+        path: PathBuf,
+        /// The file's schema.
+        from: i64,
+        /// The schema that this build writes.
+        to: i64,
+        /// In SQLite's words.
+        detail: String,
+    },
     /// The file is corrupt beyond what is skipped block by block.
     #[error(
         "history {}: the file is damaged: {detail}; restore it from a copy, or save what is left with \
@@ -68,7 +84,15 @@ pub enum HistoryError {
         /// The value that is needed.
         expected: &'static str,
     },
-    /// The disk is full, or input or output failed. Nothing of the request was stored; later ones may succeed.
+    /// The disk is full: nothing of the request was stored, and what is stored can be read. Later ones may succeed.
+    #[error("history {}: the disk is full: nothing is stored until there is room ({detail})", path.display())]
+    Full {
+        /// The history's path.
+        path: PathBuf,
+        /// In SQLite's words.
+        detail: String,
+    },
+    /// Input or output failed. Nothing of the request was stored; later ones may succeed.
     #[error("history {}: {detail}", path.display())]
     Failed {
         /// The history's path.
@@ -98,6 +122,7 @@ impl HistoryError {
         let (path, detail) = (path.to_owned(), error.to_string());
         match error.sqlite_error_code() {
             Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => Self::Damaged { path, detail },
+            Some(ErrorCode::DiskFull) => Self::Full { path, detail },
             _ => Self::Failed { path, detail },
         }
     }

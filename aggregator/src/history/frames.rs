@@ -1,14 +1,15 @@
-//! Frames as blocks: what one frame held of one kind, packed, with a checksum of its own.
+//! Frames as they arrive: what one frame held of one kind is a row, packed, with a checksum of its own.
 
 use std::collections::HashMap;
 use std::ops::Range;
 
 use bincode::Encode;
 use forebay_shared::{BatchProgress, BootId, ComponentId, Content, Frame, Timestamp};
-use rusqlite::{Connection, OptionalExtension, Row, params};
+use rusqlite::{Connection, OptionalExtension, params};
 
 use super::codec::{self, Packed};
-use super::{Extent, Gap, StoredContent};
+use super::extent::Growth;
+use super::{Damage, Gap};
 use crate::identity::PodIdentity;
 
 /// A kind of block. The order is that of a frame's blocks: a batch arrives before anything comes of it.
@@ -24,9 +25,9 @@ pub(super) struct Prepared {
     boot: BootId,
     sequence: i64,
     closed_at: Timestamp,
-    start_ms: i64,
-    end_ms: i64,
-    blocks: Vec<(Kind, usize, Packed)>,
+    pub(super) start_ms: i64,
+    pub(super) end_ms: i64,
+    pub(super) blocks: Vec<(Kind, usize, Packed)>,
 }
 
 /// Packs a frame; an error, in words, if it can't be stored.
@@ -67,7 +68,7 @@ fn block<T: Encode>(
 }
 
 /// The earliest and the latest event.
-fn span(content: &Content) -> Option<(Timestamp, Timestamp)> {
+pub(super) fn span(content: &Content) -> Option<(Timestamp, Timestamp)> {
     let samples = content.samples.iter().map(|sample| sample.at);
     let arrivals = content.arrivals.iter().map(|arrival| arrival.arrived_at);
     let progress = content.progress.iter().map(|progress| time_of(progress, content.closed_at));
@@ -82,50 +83,88 @@ fn time_of(progress: &BatchProgress, closed_at: Timestamp) -> Timestamp {
     progress.finished_at.or(progress.started_at).unwrap_or(closed_at)
 }
 
-/// What became of an append: for each frame whether it is new, and the gaps found.
+/// What became of a frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Fate {
+    /// Stored.
+    New,
+    /// It had been taken before.
+    Duplicate,
+    /// All of it is older than what is kept: taken, and not stored.
+    TooOld,
+}
+
+/// What became of an append: of each frame, and the gaps found.
 pub(super) struct Stored {
-    pub(super) new: Vec<bool>,
+    pub(super) fates: Vec<Fate>,
     pub(super) gaps: usize,
 }
 
-/// Stores the frames of a pod that are new, and moves its watermarks.
-pub(super) fn store(connection: &Connection, pod: &PodIdentity, frames: &[Prepared]) -> rusqlite::Result<Stored> {
+/// Which frames are stored, and how long it is known that they were.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Origin {
+    /// An agent: what ends before a time is too old, and watermarks go when all below them is.
+    Agent { oldest: Timestamp },
+    /// A file of the past: all of it, and what was imported is known for good.
+    Import,
+}
+
+/// Stores the frames of a pod that are new and not too old, and moves its watermarks.
+pub(super) fn store(
+    connection: &Connection,
+    pod: &PodIdentity,
+    frames: &[Prepared],
+    origin: Origin,
+) -> rusqlite::Result<Stored> {
     let component_id = component_id(connection, &pod.component)?;
     let pod_id = pod_id(connection, component_id, pod)?;
-    let mut watermarks: HashMap<BootId, i64> = HashMap::new();
-    let mut stored = Stored { new: Vec::with_capacity(frames.len()), gaps: 0 };
-    let mut longest_ms = 0;
+    let mut watermarks: HashMap<BootId, Watermark> = HashMap::new();
+    let mut stored = Stored { fates: Vec::with_capacity(frames.len()), gaps: 0 };
+    let mut growth = Growth::default();
     for frame in frames {
-        let next = match watermarks.get(&frame.boot) {
-            Some(&next) => next,
+        let mark = match watermarks.get(&frame.boot) {
+            Some(mark) => *mark,
             None => watermark(connection, pod_id, frame.boot)?,
         };
-        let new = frame.sequence >= next;
-        stored.new.push(new);
-        if !new {
-            watermarks.insert(frame.boot, next);
+        if frame.sequence < mark.next {
+            watermarks.insert(frame.boot, mark);
+            stored.fates.push(Fate::Duplicate);
             continue;
         }
-        if frame.sequence > next {
+        if frame.sequence > mark.next && origin != Origin::Import {
             stored.gaps += 1;
-            gap(connection, component_id, pod_id, frame, next)?;
+            gap(connection, component_id, pod_id, frame, mark.next)?;
         }
-        watermarks.insert(frame.boot, frame.sequence + 1);
-        longest_ms = longest_ms.max(frame.end_ms - frame.start_ms);
+        let (last_ms, oldest_ms) = match origin {
+            Origin::Agent { oldest } => (frame.end_ms, ms(oldest)),
+            Origin::Import => (i64::MAX, 0),
+        };
+        let mark = Watermark { next: frame.sequence + 1, last_ms: mark.last_ms.max(last_ms) };
+        watermarks.insert(frame.boot, mark);
+        if frame.end_ms < oldest_ms {
+            stored.fates.push(Fate::TooOld);
+            continue;
+        }
+        stored.fates.push(Fate::New);
+        growth.add(frame);
         insert(connection, component_id, pod_id, frame)?;
     }
-    for (boot, next) in watermarks {
+    for (boot, Watermark { next, last_ms }) in watermarks {
         connection
             .prepare_cached(
-                "INSERT INTO watermarks VALUES (?1, ?2, ?3) \
-                 ON CONFLICT DO UPDATE SET next_sequence = excluded.next_sequence",
+                "INSERT INTO watermarks VALUES (?1, ?2, ?3, ?4) ON CONFLICT DO UPDATE \
+                 SET next_sequence = excluded.next_sequence, last_ms = excluded.last_ms",
             )?
-            .execute(params![pod_id, boot.0.to_be_bytes(), next])?;
+            .execute(params![pod_id, boot.0.to_be_bytes(), next, last_ms])?;
     }
-    connection
-        .prepare_cached("UPDATE components SET longest_ms = ?2 WHERE id = ?1 AND longest_ms < ?2")?
-        .execute(params![component_id, longest_ms])?;
+    growth.record(connection, component_id)?;
     Ok(stored)
+}
+
+#[derive(Clone, Copy)]
+struct Watermark {
+    next: i64,
+    last_ms: i64,
 }
 
 /// The id of a component, which is made if it is new.
@@ -159,12 +198,14 @@ fn pod_id(connection: &Connection, component_id: i64, pod: &PodIdentity) -> rusq
         .query_row(params![component_id, pod.uid, pod.pod], |row| row.get(0))
 }
 
-fn watermark(connection: &Connection, pod_id: i64, boot: BootId) -> rusqlite::Result<i64> {
-    let next = connection
-        .prepare_cached("SELECT next_sequence FROM watermarks WHERE pod_id = ?1 AND boot = ?2")?
-        .query_row(params![pod_id, boot.0.to_be_bytes()], |row| row.get(0))
+fn watermark(connection: &Connection, pod_id: i64, boot: BootId) -> rusqlite::Result<Watermark> {
+    let mark = connection
+        .prepare_cached("SELECT next_sequence, last_ms FROM watermarks WHERE pod_id = ?1 AND boot = ?2")?
+        .query_row(params![pod_id, boot.0.to_be_bytes()], |row| {
+            Ok(Watermark { next: row.get(0)?, last_ms: row.get(1)? })
+        })
         .optional()?;
-    Ok(next.unwrap_or(0))
+    Ok(mark.unwrap_or(Watermark { next: 0, last_ms: 0 }))
 }
 
 fn gap(
@@ -187,7 +228,7 @@ fn gap(
 
 fn insert(connection: &Connection, component_id: i64, pod_id: i64, frame: &Prepared) -> rusqlite::Result<()> {
     let mut insert = connection.prepare_cached(
-        "INSERT INTO blocks (component_id, start_ms, end_ms, pod_id, boot, sequence, kind, rows, codec, crc32c, data) \
+        "INSERT INTO raw (component_id, start_ms, end_ms, pod_id, boot, sequence, kind, rows, codec, crc32c, data) \
          VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
     )?;
     for (kind, rows, packed) in &frame.blocks {
@@ -245,91 +286,81 @@ impl Key {
         }
         crc32c::crc32c_append(crc, data)
     }
-
-    fn same_frame(&self, other: &Self) -> bool {
-        (self.pod_id, self.boot, self.sequence) == (other.pod_id, other.boot, other.sequence)
-    }
 }
 
-/// A block that can't be read.
-pub(super) struct Damage {
-    pub(super) block: i64,
+/// Where the rows of one frame are: they lie side by side, and share all but the kind.
+pub(super) struct Place {
     pub(super) start_ms: i64,
-    pub(super) detail: String,
+    pub(super) rows: Vec<i64>,
 }
 
-/// Gives `each` frame of a component, cut to the range, by the time of its earliest event; and `damage` each block
-/// that had to be left out.
-pub(super) fn visit(
+/// The frames of a component that reach into a range, by their start.
+pub(super) fn places(
     connection: &Connection,
-    component: &ComponentId,
+    component_id: i64,
     range: &Range<Timestamp>,
-    mut each: impl FnMut(StoredContent),
-    mut damage: impl FnMut(Damage),
-) -> rusqlite::Result<()> {
-    // `+` keeps the order of the join: blocks by their index, and the pod of each.
+) -> rusqlite::Result<Vec<Place>> {
     let mut select = connection.prepare_cached(
-        "SELECT blocks.id, blocks.component_id, start_ms, end_ms, pod_id, boot, sequence, kind, rows, codec, crc32c, \
-                data, uid, name \
-         FROM components CROSS JOIN blocks CROSS JOIN pods \
-         WHERE components.key = ?1 AND blocks.component_id = components.id AND pods.id = blocks.pod_id \
-           AND start_ms >= ?2 - longest_ms AND start_ms < ?3 AND end_ms >= ?2 \
-         ORDER BY start_ms, pod_id, sequence, kind",
+        "SELECT id, start_ms, pod_id, sequence FROM raw \
+         WHERE component_id = ?1 AND end_ms >= ?2 AND start_ms < ?3 ORDER BY start_ms, pod_id, sequence, end_ms, kind",
     )?;
-    let mut rows = select.query(params![component.to_string(), ms(range.start), ms(range.end)])?;
-    let mut frame: Option<(Key, StoredContent)> = None;
+    let mut rows = select.query(params![component_id, ms(range.start), ms(range.end)])?;
+    let mut places: Vec<Place> = Vec::new();
+    let mut before = None;
     while let Some(row) = rows.next()? {
-        let (key, part) = match read_block(row)? {
-            Ok(block) => block,
-            Err(damaged) => {
-                damage(damaged);
-                continue;
-            }
-        };
-        match &mut frame {
-            Some((of, whole)) if of.same_frame(&key) => join(&mut whole.content, part),
-            _ => {
-                let next = StoredContent {
-                    pod_uid: row.get(12)?,
-                    pod: row.get(13)?,
-                    boot: BootId(u128::from_be_bytes(key.boot)),
-                    sequence: key.sequence as u64,
-                    content: part,
-                };
-                frame.replace((key, next)).into_iter().for_each(|(_, whole)| give(whole, range, &mut each));
-            }
+        let (id, key): (i64, (i64, i64, i64)) = (row.get(0)?, (row.get(1)?, row.get(2)?, row.get(3)?));
+        match places.last_mut() {
+            Some(place) if before == Some(key) => place.rows.push(id),
+            _ => places.push(Place { start_ms: key.0, rows: vec![id] }),
         }
+        before = Some(key);
     }
-    frame.into_iter().for_each(|(_, whole)| give(whole, range, &mut each));
-    Ok(())
+    Ok(places)
 }
 
-fn read_block(row: &Row<'_>) -> rusqlite::Result<Result<(Key, Content), Damage>> {
-    let (block, start_ms) = (row.get(0)?, row.get(2)?);
-    let key = Key {
-        component_id: row.get(1)?,
-        start_ms,
-        end_ms: row.get(3)?,
-        pod_id: row.get(4)?,
-        boot: match row.get(5) {
-            Ok(boot) => boot,
-            Err(error) => return Ok(Err(Damage { block, start_ms, detail: error.to_string() })),
-        },
-        sequence: row.get(6)?,
-        kind: row.get(7)?,
-        rows: row.get(8)?,
-        codec: row.get(9)?,
+/// A row of a frame: whose it is, and what it holds.
+pub(super) struct Part {
+    pub(super) pod_id: i64,
+    pub(super) boot: BootId,
+    pub(super) sequence: u64,
+    pub(super) content: Content,
+}
+
+/// Reads a row; `None` if it is no more.
+pub(super) fn read_row(connection: &Connection, id: i64) -> rusqlite::Result<Option<Result<Part, Damage>>> {
+    let mut select = connection.prepare_cached(
+        "SELECT component_id, start_ms, end_ms, pod_id, boot, sequence, kind, rows, codec, crc32c, data \
+         FROM raw WHERE id = ?1",
+    )?;
+    let mut rows = select.query([id])?;
+    let Some(row) = rows.next()? else { return Ok(None) };
+    let start_ms = row.get(1)?;
+    let damage = |detail| Some(Err(Damage { table: "raw", id, start_ms, detail }));
+    let boot = match row.get(4) {
+        Ok(boot) => boot,
+        Err(error) => return Ok(damage(error.to_string())),
     };
-    let (expected, data): (i64, &[u8]) = (row.get(10)?, row.get_ref(11)?.as_blob()?);
+    let key = Key {
+        component_id: row.get(0)?,
+        start_ms,
+        end_ms: row.get(2)?,
+        pod_id: row.get(3)?,
+        boot,
+        sequence: row.get(5)?,
+        kind: row.get(6)?,
+        rows: row.get(7)?,
+        codec: row.get(8)?,
+    };
+    let (expected, data): (i64, &[u8]) = (row.get(9)?, row.get_ref(10)?.as_blob()?);
     let found = key.checksum(data);
     if i64::from(found) != expected {
-        let detail = format!("its checksum is {found:08x}, expected {expected:08x}");
-        return Ok(Err(Damage { block, start_ms, detail }));
+        return Ok(damage(format!("its checksum is {found:08x}, expected {expected:08x}")));
     }
-    Ok(match unpack(&key, data) {
-        Ok(content) => Ok((key, content)),
-        Err(detail) => Err(Damage { block, start_ms, detail }),
-    })
+    let (pod_id, boot, sequence) = (key.pod_id, BootId(u128::from_be_bytes(key.boot)), unsigned(key.sequence));
+    match unpack(&key, data) {
+        Ok(content) => Ok(Some(Ok(Part { pod_id, boot, sequence, content }))),
+        Err(detail) => Ok(damage(detail)),
+    }
 }
 
 fn unpack(key: &Key, data: &[u8]) -> Result<Content, String> {
@@ -345,21 +376,20 @@ fn unpack(key: &Key, data: &[u8]) -> Result<Content, String> {
     Ok(content)
 }
 
-fn join(whole: &mut Content, mut part: Content) {
+/// Adds what another row of the frame holds.
+pub(super) fn join(whole: &mut Content, mut part: Content) {
     whole.arrivals.append(&mut part.arrivals);
     whole.progress.append(&mut part.progress);
     whole.samples.append(&mut part.samples);
 }
 
-fn give(mut stored: StoredContent, range: &Range<Timestamp>, each: &mut impl FnMut(StoredContent)) {
-    let content = &mut stored.content;
+/// Cuts a frame to a range; false if nothing is left.
+pub(super) fn cut(content: &mut Content, range: &Range<Timestamp>) -> bool {
     let closed_at = content.closed_at;
     content.samples.retain(|sample| range.contains(&sample.at));
     content.arrivals.retain(|arrival| range.contains(&arrival.arrived_at));
     content.progress.retain(|progress| range.contains(&time_of(progress, closed_at)));
-    if !(content.samples.is_empty() && content.arrivals.is_empty() && content.progress.is_empty()) {
-        each(stored);
-    }
+    !(content.samples.is_empty() && content.arrivals.is_empty() && content.progress.is_empty())
 }
 
 /// The gaps found in a range, oldest first.
@@ -384,24 +414,6 @@ pub(super) fn gaps(
         })
     })?;
     rows.collect()
-}
-
-/// How much there is of a component.
-pub(super) fn extent(connection: &Connection, component: &ComponentId) -> rusqlite::Result<Extent> {
-    let mut select = connection.prepare_cached(
-        "SELECT sum(rows) FILTER (WHERE kind = 2), sum(rows) FILTER (WHERE kind = 0), min(start_ms), max(end_ms) \
-         FROM components CROSS JOIN blocks \
-         WHERE components.key = ?1 AND blocks.component_id = components.id",
-    )?;
-    let number = |row: &Row<'_>, at| row.get::<_, Option<i64>>(at).map(|number| number.map(unsigned));
-    select.query_row([component.to_string()], |row| {
-        Ok(Extent {
-            samples: number(row, 0)?.unwrap_or(0),
-            batches: number(row, 1)?.unwrap_or(0),
-            from: number(row, 2)?.map(Timestamp),
-            to: number(row, 3)?.map(Timestamp),
-        })
-    })
 }
 
 /// Milliseconds as SQLite holds them. What lies beyond, some 292 million years from now, is its last one.

@@ -1,38 +1,122 @@
 //! How long what is kept, and the giving up of what is older.
+//!
+//! A frame that is older than what is kept is acknowledged, counted, and not stored. That is what lets watermarks go:
+//! when the newest frame below one is too old, whatever of them is sent again is too old as well, and counts no twice.
 
 use std::time::Duration;
 
 use forebay_shared::Timestamp;
-use rusqlite::{Connection, params};
+use rusqlite::{Connection, OptionalExtension, params};
 
-use super::frames::ms;
+use super::extent::shrink;
+use super::frames::{ms, unsigned};
 
 const HOUR: Duration = Duration::from_secs(3600);
-/// Raw blocks and gaps: two days, so that the same time yesterday is there while today is looked back on.
+/// Raw frames and gaps: two days, so that the same time yesterday is there while today is looked back on.
 pub const RAW: Duration = HOUR.saturating_mul(48);
+/// Roll-ups of a minute and of 15: a quarter.
+pub const ROLLUPS: Duration = HOUR.saturating_mul(24 * 90);
 /// Forecasts: longer than any horizon, so that each is scored.
 pub const FORECASTS: Duration = HOUR.saturating_mul(24);
 /// Decisions: a quarter, to account for.
 pub const DECISIONS: Duration = HOUR.saturating_mul(24 * 90);
 /// Least time between two prunings.
 pub(super) const INTERVAL: Duration = Duration::from_secs(60);
-/// Rows that one task gives up of a table and component: some 20 ms of the writer's time.
+/// Rows that one task gives up of a table: some 20 ms of the writer's time.
 const CHUNK: usize = 2000;
+/// Blocks that one task gives up, at up to some 100 kB each.
+const BLOCKS: usize = 64;
+/// Components that one task looks at.
+const COMPONENTS: usize = 64;
 
-/// Gives up a chunk of what is too old; true if there is more.
-pub(super) fn prune(connection: &Connection, now: Timestamp) -> rusqlite::Result<bool> {
-    let mut components = connection.prepare_cached("SELECT id FROM components")?;
-    let components: Vec<i64> = components.query_map([], |row| row.get(0))?.collect::<rusqlite::Result<_>>()?;
+/// How long and how much is kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Keep {
+    /// Frames, their columns, and steps of 15 s.
+    pub raw: Duration,
+    /// Roll-ups of a minute and of 15 minutes.
+    pub rollups: Duration,
+    /// Bytes of the file in use, beyond which the oldest is given up before its time.
+    pub max_bytes: Option<u64>,
+}
+
+impl Default for Keep {
+    fn default() -> Self {
+        Self { raw: RAW, rollups: ROLLUPS, max_bytes: None }
+    }
+}
+
+/// Where a pruning is: a chunk a task, so that appends go between.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Stage {
+    /// Blocks by age.
+    Blocks,
+    /// The tables of the components with ids beyond one.
+    Tables(i64),
+    /// Blocks by size.
+    Size,
+    /// Done.
+    Done,
+}
+
+/// Does one chunk of a stage, and tells the next.
+pub(super) fn prune(connection: &Connection, now: Timestamp, keep: Keep, stage: Stage) -> rusqlite::Result<Stage> {
+    match stage {
+        Stage::Blocks => {
+            connection
+                .prepare_cached(
+                    "INSERT INTO horizon VALUES (0, ?1) \
+                     ON CONFLICT DO UPDATE SET oldest_ms = max(oldest_ms, excluded.oldest_ms)",
+                )?
+                .execute([ms(now.minus(keep.raw))])?;
+            let mut more = false;
+            for (tiers, age) in [([0, 1], keep.raw), ([2, 3], keep.rollups)] {
+                for tier in tiers {
+                    let sql = "SELECT id FROM blocks WHERE tier = ?1 AND end_ms < ?2 ORDER BY end_ms LIMIT ?3";
+                    let before = ms(now.minus(age));
+                    more |= give_up(connection, sql, params![tier, before, BLOCKS as i64])? == BLOCKS;
+                }
+            }
+            Ok(if more { Stage::Blocks } else { Stage::Tables(i64::MIN) })
+        }
+        Stage::Tables(beyond) => tables(connection, now, keep, beyond),
+        Stage::Size => by_size(connection, now, keep),
+        Stage::Done => Ok(Stage::Done),
+    }
+}
+
+/// What was too old at the last pruning.
+pub(super) fn oldest(connection: &Connection) -> rusqlite::Result<Timestamp> {
+    let oldest = connection.query_row("SELECT oldest_ms FROM horizon", [], |row| row.get(0)).optional()?;
+    Ok(Timestamp(oldest.map_or(0, unsigned)))
+}
+
+/// Gives up the blocks that a query finds; tells how many.
+fn give_up(connection: &Connection, sql: &str, params: impl rusqlite::Params) -> rusqlite::Result<usize> {
+    let mut select = connection.prepare_cached(sql)?;
+    let ids: Vec<i64> = select.query_map(params, |row| row.get(0))?.collect::<rusqlite::Result<_>>()?;
+    for id in &ids {
+        let mut delete = connection
+            .prepare_cached("DELETE FROM blocks WHERE id = ?1 RETURNING component_id, tier, samples, arrivals")?;
+        let gone: (i64, i64, i64, i64) =
+            delete.query_row([id], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?)))?;
+        if gone.1 == 0 {
+            shrink(connection, gone.0, gone.2, gone.3)?;
+        }
+    }
+    Ok(ids.len())
+}
+
+fn tables(connection: &Connection, now: Timestamp, keep: Keep, beyond: i64) -> rusqlite::Result<Stage> {
+    let mut components = connection.prepare_cached("SELECT id FROM components WHERE id > ?1 ORDER BY id LIMIT ?2")?;
+    let components: Vec<i64> =
+        components.query_map(params![beyond, COMPONENTS as i64], |row| row.get(0))?.collect::<rusqlite::Result<_>>()?;
     let mut more = false;
-    for component in components {
+    for component in &components {
+        more |= raw(connection, *component, ms(now.minus(keep.raw)))?;
         for (age, sql) in [
             (
-                RAW,
-                "DELETE FROM blocks WHERE id IN (SELECT id FROM blocks \
-                 WHERE component_id = ?1 AND start_ms < ?2 AND end_ms < ?2 ORDER BY start_ms LIMIT ?3)",
-            ),
-            (
-                RAW,
+                keep.raw,
                 "DELETE FROM gaps WHERE rowid IN \
                  (SELECT rowid FROM gaps WHERE component_id = ?1 AND at_ms < ?2 LIMIT ?3)",
             ),
@@ -46,11 +130,82 @@ pub(super) fn prune(connection: &Connection, now: Timestamp) -> rusqlite::Result
                 "DELETE FROM decisions WHERE rowid IN \
                  (SELECT rowid FROM decisions WHERE component_id = ?1 AND at_ms < ?2 LIMIT ?3)",
             ),
+            (
+                // The change that holds at that time stays.
+                DECISIONS,
+                "DELETE FROM allocations WHERE component_id = ?1 AND from_ms IN (SELECT from_ms FROM allocations \
+                 WHERE component_id = ?1 AND from_ms < (SELECT max(from_ms) FROM allocations WHERE component_id = ?1 \
+                 AND from_ms <= ?2) LIMIT ?3)",
+            ),
+            (
+                keep.raw,
+                "DELETE FROM watermarks WHERE (pod_id, boot) IN (SELECT pod_id, boot FROM watermarks \
+                 WHERE pod_id IN (SELECT id FROM pods WHERE component_id = ?1) AND last_ms < ?2 LIMIT ?3)",
+            ),
         ] {
             let oldest = ms(now.minus(age));
             let deleted = connection.prepare_cached(sql)?.execute(params![component, oldest, CHUNK as i64])?;
-            more |= deleted == CHUNK;
+            more |= deleted >= CHUNK;
+        }
+        connection
+            .prepare_cached(
+                "DELETE FROM pods WHERE component_id = ?1 \
+                 AND NOT EXISTS (SELECT 1 FROM watermarks WHERE pod_id = pods.id) \
+                 AND NOT EXISTS (SELECT 1 FROM gaps WHERE component_id = ?1 AND pod_id = pods.id) \
+                 AND NOT EXISTS (SELECT 1 FROM raw WHERE component_id = ?1 AND pod_id = pods.id)",
+            )?
+            .execute([component])?;
+    }
+    Ok(match components.last() {
+        _ if more => Stage::Tables(beyond),
+        Some(last) if components.len() == COMPONENTS => Stage::Tables(*last),
+        _ => Stage::Size,
+    })
+}
+
+/// Rows that were never gathered, as of a component whose agents come no more; true if there is more.
+fn raw(connection: &Connection, component: i64, oldest: i64) -> rusqlite::Result<bool> {
+    let mut delete = connection.prepare_cached(
+        "DELETE FROM raw WHERE id IN (SELECT id FROM raw WHERE component_id = ?1 AND end_ms < ?2 \
+         ORDER BY end_ms LIMIT ?3) RETURNING kind, rows",
+    )?;
+    let gone = delete.query_map(params![component, oldest, CHUNK as i64], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    let gone: Vec<(i64, i64)> = gone.collect::<rusqlite::Result<_>>()?;
+    if gone.is_empty() {
+        return Ok(false);
+    }
+    let of = |kind| gone.iter().filter(|row| row.0 == kind).map(|row| row.1).sum();
+    shrink(connection, component, of(2), of(0))?;
+    Ok(gone.len() == CHUNK)
+}
+
+/// Frames older than a day go first, then the oldest roll-ups, then the rest of the frames.
+fn by_size(connection: &Connection, now: Timestamp, keep: Keep) -> rusqlite::Result<Stage> {
+    let Some(max) = keep.max_bytes.filter(|max| used_bytes(connection).is_ok_and(|used| used > *max)) else {
+        return Ok(Stage::Done);
+    };
+    let day_ago = ms(now.minus(HOUR * 24));
+    for (sql, before) in [
+        ("SELECT id FROM blocks WHERE tier IN (0, 1) AND end_ms < ?1 ORDER BY end_ms LIMIT ?2", day_ago),
+        ("SELECT id FROM blocks WHERE tier IN (2, 3) AND end_ms < ?1 ORDER BY end_ms LIMIT ?2", day_ago),
+        ("SELECT id FROM blocks WHERE end_ms < ?1 ORDER BY end_ms LIMIT ?2", i64::MAX),
+    ] {
+        let blocks = give_up(connection, sql, params![before, BLOCKS as i64])?;
+        if blocks > 0 {
+            tracing::warn!(
+                blocks,
+                max_bytes = max,
+                "the history is larger than it may be: its oldest blocks were given up"
+            );
+            return Ok(Stage::Size);
         }
     }
-    Ok(more)
+    Ok(Stage::Done)
+}
+
+/// Bytes of the file that hold something.
+pub(super) fn used_bytes(connection: &Connection) -> rusqlite::Result<u64> {
+    let number = |name: &str| connection.pragma_query_value(None, name, |row| row.get::<_, i64>(0));
+    let pages = number("page_count")?.saturating_sub(number("freelist_count")?);
+    Ok(u64::try_from(pages.saturating_mul(number("page_size")?)).unwrap_or(0))
 }

@@ -1,7 +1,10 @@
 //! Of the history as a whole: what is acknowledged, what is read back, what is refused.
 
+mod bench;
+mod columns;
 mod opening;
 mod records;
+mod upkeep;
 
 use std::sync::mpsc;
 use std::time::Duration;
@@ -17,15 +20,15 @@ use super::*;
 
 const T0: u64 = 1_800_000_000_000;
 
-fn component(name: &str) -> ComponentId {
+pub(super) fn component(name: &str) -> ComponentId {
     format!("demo/Deployment.apps/{name}/app").parse().unwrap()
 }
 
-fn pod(name: &str) -> PodIdentity {
+pub(super) fn pod(name: &str) -> PodIdentity {
     PodIdentity { component: component("parse"), pod: name.into(), uid: format!("uid-{name}") }
 }
 
-fn all() -> Range<Timestamp> {
+pub(super) fn all() -> Range<Timestamp> {
     Timestamp(0)..Timestamp(u64::MAX)
 }
 
@@ -64,11 +67,11 @@ fn frame(sequence: u64) -> Frame {
     }
 }
 
-fn frames(sequences: Range<u64>) -> Vec<Frame> {
+pub(super) fn frames(sequences: Range<u64>) -> Vec<Frame> {
     sequences.map(frame).collect()
 }
 
-fn open(directory: &TempDir) -> History {
+pub(super) fn open(directory: &TempDir) -> History {
     History::open(&directory.path().join("history.db")).unwrap()
 }
 
@@ -93,11 +96,11 @@ async fn frames_read_back_as_they_were_appended() {
     let directory = tempfile::tempdir().unwrap();
     let history = open(&directory);
     let appended = history.append(&pod("a"), frames(0..3)).await.unwrap();
-    assert_eq!(appended, Appended { accepted: frames(0..3), duplicates: 0, gaps: 0 });
+    assert_eq!(appended, Appended { accepted: frames(0..3), duplicates: 0, gaps: 0, too_old: 0 });
     let stretch = history.read(&component("parse"), all()).unwrap();
     assert_eq!((stretch.damaged_blocks, stretch.gaps), (0, vec![]));
     for (stored, sent) in stretch.frames.iter().zip(frames(0..3)) {
-        assert_eq!((stored.pod.as_str(), stored.pod_uid.as_str()), ("a", "uid-a"));
+        assert_eq!((&*stored.pod, &*stored.pod_uid), ("a", "uid-a"));
         assert_eq!((stored.boot, stored.sequence), (sent.boot, sent.sequence));
         assert_eq!(stored.content, sent.content);
     }
@@ -112,8 +115,8 @@ async fn pods_are_read_together_in_the_order_of_time() {
     history.append(&pod("b"), frames(1..4)).await.unwrap();
     history.append(&pod("a"), frames(0..3)).await.unwrap();
     let stretch = history.read(&component("parse"), all()).unwrap();
-    let order: Vec<_> = stretch.frames.iter().map(|frame| (frame.sequence, frame.pod.as_str())).collect();
-    assert_eq!(order, [(0, "a"), (1, "b"), (1, "a"), (2, "b"), (2, "a"), (3, "b")]);
+    let order: Vec<_> = stretch.frames.iter().map(|frame| (frame.sequence, &*frame.pod)).collect();
+    assert_eq!(order, [(0, "a"), (1, "a"), (1, "b"), (2, "a"), (2, "b"), (3, "b")]);
     assert!(history.read(&component("load"), all()).unwrap().frames.is_empty());
 }
 
@@ -207,13 +210,15 @@ async fn a_copy_in_mid_load_holds_what_was_acknowledged_before() {
             })
         })
         .collect();
+    drop(acknowledged);
     for _ in 0..5 {
-        let mut before: Vec<_> = (0..40).map(|_| told.recv().unwrap()).collect();
+        // Fewer once all is sent.
+        let mut before: Vec<_> = told.iter().take(40).collect();
         before.extend(told.try_iter());
         let crashed = copy(&directory);
         let survivor = open(&crashed);
         let stretch = survivor.read(&component("parse"), all()).unwrap();
-        let kept: HashSet<_> = stretch.frames.iter().map(|frame| (frame.pod.clone(), frame.sequence)).collect();
+        let kept: HashSet<_> = stretch.frames.iter().map(|frame| (frame.pod.to_string(), frame.sequence)).collect();
         assert!(before.iter().all(|frame| kept.contains(frame)), "{before:?}");
     }
     for sender in senders {
@@ -241,7 +246,7 @@ async fn a_bit_flipped_in_a_block_costs_that_block_alone() {
     drop(history);
     let block: Vec<u8> = Connection::open(&path)
         .unwrap()
-        .query_row("SELECT data FROM blocks WHERE sequence = 1 AND kind = 2", [], |row| row.get(0))
+        .query_row("SELECT data FROM raw WHERE sequence = 1 AND kind = 2", [], |row| row.get(0))
         .unwrap();
     let mut bytes = std::fs::read(&path).unwrap();
     let at = bytes.windows(block.len()).position(|window| window == block).unwrap();
@@ -265,7 +270,7 @@ async fn a_column_changed_beside_the_data_is_found_too() {
     let history = open(&directory);
     history.append(&pod("a"), frames(0..2)).await.unwrap();
     let other = Connection::open(directory.path().join("history.db")).unwrap();
-    other.execute("UPDATE blocks SET end_ms = end_ms + 1 WHERE sequence = 0", []).unwrap();
+    other.execute("UPDATE raw SET end_ms = end_ms + 1 WHERE sequence = 0", []).unwrap();
     let stretch = history.read(&component("parse"), all()).unwrap();
     assert_eq!((stretch.damaged_blocks, stretch.frames.len()), (3, 1));
 }
@@ -348,11 +353,13 @@ async fn a_full_disk_refuses_and_the_writer_goes_on_when_there_is_room() {
     };
     limit(1).await; // The least is what there is.
     let error = history.append(&pod("a"), frames(1..1000)).await.unwrap_err();
-    assert!(matches!(error, HistoryError::Failed { .. }) && error.to_string().contains("full"), "{error}");
+    assert!(matches!(error, HistoryError::Full { .. }) && error.to_string().contains("until there is room"), "{error}");
     assert_eq!(contents(&history).len(), 1, "nothing of the request is there");
+    assert!(history.trouble().unwrap().contains("disk is full"));
     limit(1_000_000).await;
     let appended = history.append(&pod("a"), frames(1..1000)).await.unwrap();
     assert_eq!((appended.accepted.len(), appended.duplicates, appended.gaps), (999, 0, 0));
+    assert_eq!(history.trouble(), None);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -415,7 +422,8 @@ async fn the_view_contents_tells_what_there_is() {
     let mut lines: Vec<_> = lines.unwrap().map(Result::unwrap).collect();
     lines.sort();
     let name = component("parse").to_string();
-    let expected = [("arrivals", 2, 2), ("gaps", 1, 1), ("models", 1, 1), ("progress", 2, 2), ("samples", 4, 2)];
+    let expected =
+        [("gaps", 1, 1), ("models", 1, 1), ("raw arrivals", 2, 2), ("raw progress", 2, 2), ("raw samples", 4, 2)];
     assert_eq!(lines, expected.map(|(kind, rows, blocks)| (name.clone(), kind.to_owned(), rows, blocks)));
     let from: String = shell.query_row("SELECT \"from\" FROM contents", [], |row| row.get(0)).unwrap();
     assert_eq!(from, "2027-01-15T08:00:00.000Z");

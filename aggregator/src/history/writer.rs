@@ -8,7 +8,7 @@
 //! rolled back alone; a transaction that fails is answered to all of its tasks, and the next one starts afresh.
 
 use std::path::PathBuf;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Instant;
 
@@ -27,19 +27,24 @@ const GROUP: usize = 256;
 /// The queue, and the thread behind it.
 pub(super) struct Writer {
     path: PathBuf,
+    trouble: Trouble,
     queue: Mutex<Option<mpsc::Sender<Box<dyn Task>>>>,
     thread: Mutex<Option<JoinHandle<()>>>,
 }
 
+/// Why the disk takes nothing, in words; `None` as long as it does.
+type Trouble = Arc<Mutex<Option<String>>>;
+
 impl Writer {
     pub(super) fn start(path: PathBuf, connection: Connection, metrics: Metrics) -> Result<Self, HistoryError> {
         let (queue, tasks) = mpsc::channel(QUEUE);
-        let thread = Thread { path: path.clone(), connection, tasks, metrics };
+        let trouble = Trouble::default();
+        let thread = Thread { path: path.clone(), connection, tasks, metrics, trouble: trouble.clone() };
         let thread = std::thread::Builder::new()
             .name("history".into())
             .spawn(move || thread.run())
             .map_err(|error| HistoryError::Path { path: path.clone(), reason: format!("no thread: {error}") })?;
-        Ok(Self { path, queue: Mutex::new(Some(queue)), thread: Mutex::new(Some(thread)) })
+        Ok(Self { path, trouble, queue: Mutex::new(Some(queue)), thread: Mutex::new(Some(thread)) })
     }
 
     /// Does `work` in the next transaction, or is [`HistoryError::Busy`] at once; resolves once it is synced.
@@ -64,6 +69,11 @@ impl Writer {
         let sender = self.sender()?;
         sender.send(task).await.map_err(|_| HistoryError::Closed)?;
         answer.await.unwrap_or(Err(HistoryError::Closed))
+    }
+
+    /// Why the last transaction was not taken by the disk, if it was not.
+    pub(super) fn trouble(&self) -> Option<String> {
+        self.trouble.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Takes no more, and waits for what was taken.
@@ -129,6 +139,7 @@ struct Thread {
     connection: Connection,
     tasks: mpsc::Receiver<Box<dyn Task>>,
     metrics: Metrics,
+    trouble: Trouble,
 }
 
 impl Thread {
@@ -170,22 +181,52 @@ impl Thread {
     }
 
     fn answer(&self, group: Vec<Box<dyn Task>>, outcomes: rusqlite::Result<Vec<rusqlite::Result<()>>>) {
+        let tasks = group.len();
+        let known = self.note(match &outcomes {
+            Ok(outcomes) => {
+                outcomes.iter().filter_map(|outcome| outcome.as_ref().err()).find(|error| is_of_the_disk(error))
+            }
+            Err(error) => Some(error),
+        });
         match outcomes {
             Ok(outcomes) => {
                 for (task, outcome) in group.into_iter().zip(outcomes) {
-                    task.answer(outcome.map_err(|error| self.failure(&error, 1)));
+                    task.answer(outcome.map_err(|error| self.failure(&error, 1, known)));
                 }
             }
             Err(error) => {
-                let error = self.failure(&error, group.len());
+                let error = self.failure(&error, tasks, known);
                 group.into_iter().for_each(|task| task.answer(Err(error.clone())));
             }
         }
     }
 
-    fn failure(&self, error: &rusqlite::Error, tasks: usize) -> HistoryError {
+    /// Remembers what the disk said last, for those who ask how the history is; true if it said so before.
+    fn note(&self, error: Option<&rusqlite::Error>) -> bool {
+        let told = error.map(|error| HistoryError::sqlite(&self.path, error).to_string());
+        let mut trouble = self.trouble.lock().unwrap_or_else(PoisonError::into_inner);
+        if trouble.is_some() && told.is_none() {
+            tracing::info!(path = %self.path.display(), "the history can be written again");
+        }
+        let known = told.is_some() && *trouble == told;
+        *trouble = told;
+        known
+    }
+
+    /// A disk that takes nothing is told once, not for each that has to come again.
+    fn failure(&self, error: &rusqlite::Error, tasks: usize, known: bool) -> HistoryError {
         self.metrics.failed_writes.inc_by(tasks as u64);
-        tracing::error!(path = %self.path.display(), tasks, %error, "cannot write the history");
+        if known && is_of_the_disk(error) {
+            tracing::debug!(path = %self.path.display(), tasks, %error, "cannot write the history");
+        } else {
+            tracing::error!(path = %self.path.display(), tasks, %error, "cannot write the history");
+        }
         HistoryError::sqlite(&self.path, error)
     }
+}
+
+/// Rather than of the task.
+fn is_of_the_disk(error: &rusqlite::Error) -> bool {
+    use rusqlite::ErrorCode::{CannotOpen, DiskFull, ReadOnly, SystemIoFailure};
+    matches!(error.sqlite_error_code(), Some(DiskFull | SystemIoFailure | ReadOnly | CannotOpen))
 }

@@ -4,10 +4,12 @@ use std::fmt;
 use std::time::Duration;
 
 use axum::http::StatusCode;
+use forebay_shared::frame::Header;
 use forebay_shared::problem::{AHEAD, Problem};
 use forebay_shared::{BatchArrival, BatchProgress, Content, Frame, FrameError, ResourceSample, Timestamp};
 
 use super::Room;
+use super::skew::correct;
 
 /// Frames of a request at most: more than an hour of one a second.
 const MAX_FRAMES: usize = 4096;
@@ -21,8 +23,19 @@ const RETRY_LATER: u32 = 30;
 /// Characters of the name of a way to sample.
 const MAX_SAMPLING: usize = 64;
 
-/// Decodes and checks all frames of a body; total on any input, in the memory that `room` has.
-pub(super) fn decode(mut body: &[u8], room: &mut Room, now: Timestamp) -> Result<Vec<Frame>, Problem> {
+/// Bytes that the frames of a body unpack to, as their headers tell.
+pub(super) fn unpacked_len(mut body: &[u8]) -> usize {
+    let mut unpacked = 0_usize;
+    while let Ok(header) = Header::read(body) {
+        unpacked = unpacked.saturating_add(header.unpacked);
+        body = body.get(header.len..).unwrap_or_default();
+    }
+    unpacked
+}
+
+/// Decodes and checks all frames of a body, their times corrected by `skew_ms`; total on any input, in the memory that
+/// `room` has.
+pub(super) fn decode(mut body: &[u8], room: &mut Room, now: Timestamp, skew_ms: i64) -> Result<Vec<Frame>, Problem> {
     if body.is_empty() {
         return Err(Problem::bad("frames", "the body is empty: expected one frame or more"));
     }
@@ -30,11 +43,12 @@ pub(super) fn decode(mut body: &[u8], room: &mut Room, now: Timestamp) -> Result
     let mut decoded = 0;
     while !body.is_empty() {
         let bad = |detail: String| Problem::bad(format!("frames[{}]", frames.len()), detail);
-        let (frame, rest) = Frame::decode(body).map_err(|error| match error {
+        let (mut frame, rest) = Frame::decode(body).map_err(|error| match error {
             // An aggregator that is upgraded reads it: the agent keeps it until then.
             FrameError::Schema(_) => later(bad(error.to_string())),
             error => bad(error.to_string()),
         })?;
+        correct(&mut frame.content, skew_ms);
         check(&frame.content, now).map_err(|fault| match fault {
             Fault::Wrong(detail) => bad(detail),
             Fault::Early(detail) => later(bad(detail)),
@@ -42,7 +56,7 @@ pub(super) fn decode(mut body: &[u8], room: &mut Room, now: Timestamp) -> Result
         let bytes = footprint(&frame);
         decoded += bytes;
         if decoded > MAX_DECODED || frames.len() == MAX_FRAMES {
-            return Err(too_many());
+            return Err(too_many(frames.len()));
         }
         room.grow(bytes)?;
         frames.push(frame);
@@ -64,11 +78,12 @@ fn later(problem: Problem) -> Problem {
     Problem { field: problem.field, ..Problem::unavailable(problem.detail, RETRY_LATER) }
 }
 
-fn too_many() -> Problem {
+/// The first frame that a request has no place for is named: as many as lie before it can be sent at once.
+fn too_many(fit: usize) -> Problem {
     let detail = format!(
         "expected at most {MAX_FRAMES} frames of at most {MAX_DECODED} bytes decoded; send fewer frames a request"
     );
-    Problem::new(StatusCode::PAYLOAD_TOO_LARGE, detail)
+    Problem { field: Some(format!("frames[{fit}]")), ..Problem::new(StatusCode::PAYLOAD_TOO_LARGE, detail) }
 }
 
 /// Bytes that a frame takes in memory.

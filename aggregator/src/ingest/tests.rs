@@ -213,10 +213,16 @@ async fn a_small_body_of_many_or_large_frames_is_refused() {
         frame
     };
     for frames in [many, (0..30).map(large).collect()] {
-        let body = body(&frames);
-        assert!(body.len() < 1 << 20, "{}", body.len());
-        let (status, problem) = fixture.post(body).await;
+        let bytes = body(&frames);
+        assert!(bytes.len() < 1 << 20, "{}", bytes.len());
+        let (status, problem) = fixture.post(bytes).await;
         assert_eq!(status, StatusCode::PAYLOAD_TOO_LARGE, "{problem}");
+        // As many as it names are taken: a sender need not guess.
+        let field = problem["field"].as_str().unwrap();
+        let fit: usize = field.strip_prefix("frames[").unwrap().strip_suffix(']').unwrap().parse().unwrap();
+        assert!((1..frames.len()).contains(&fit), "{field}");
+        let (status, answer) = fixture.post(body(&frames[..fit])).await;
+        assert_eq!(status, StatusCode::OK, "{answer}");
     }
     assert_eq!(fixture.ingest.budget.0.available_permits(), BUDGET, "all room was given back");
 }
@@ -230,6 +236,50 @@ async fn a_long_body_is_decoded_apart_and_taken() {
     let (status, answer) = fixture.post(body).await;
     assert_eq!((status, answer), (StatusCode::OK, json!({"accepted": 3000, "duplicates": 0})));
     assert_eq!(fixture.stored(), 3000);
+}
+
+#[test]
+fn a_short_body_tells_how_long_it_is_unpacked() {
+    let mut frame = frame(0);
+    frame.content.samples = vec![ResourceSample::default(); 6000];
+    let bytes = body(&[frame.clone(), frame]);
+    assert!(bytes.len() < DECODE_HERE / 8 && check::unpacked_len(&bytes) > 4 * DECODE_HERE, "{}", bytes.len());
+    assert_eq!(check::unpacked_len(b"GET / HTTP/1.1"), 0);
+    assert_eq!(check::unpacked_len(&bytes[..60]), check::unpacked_len(&bytes) / 2, "what is cut is told too");
+}
+
+#[tokio::test]
+async fn times_of_a_pod_whose_clock_is_off_are_stored_as_they_were() {
+    for (ahead, tolerated) in [(3_600_000_i64, false), (-3_600_000, false), (1000, true)] {
+        let fixture = Fixture::new();
+        let now = Timestamp::now();
+        let mut frame = frame(0);
+        frame.content.closed_at = now.moved(ahead);
+        frame.content.samples[0].at = now.moved(ahead);
+        let mut request = request(Some(TOKEN), body(&[frame]));
+        request.headers_mut().insert(SENT_AT, HeaderValue::from(now.moved(ahead).0));
+        let (status, answer, _) = fixture.send(request).await;
+        assert_eq!(status, StatusCode::OK, "{answer}");
+        let all = Timestamp(0)..Timestamp(u64::MAX);
+        let stored = fixture.ingest.history.read(&component(), all).unwrap().frames.remove(0).content;
+        let at = if tolerated { now.moved(ahead) } else { now };
+        let off = stored.samples[0].at.0.abs_diff(at.0);
+        assert!(off < 1900 && stored.closed_at == stored.samples[0].at, "{ahead}: {off} ms");
+        let skewed = format!("forebay_ingest_skewed_pods {}", i32::from(!tolerated));
+        assert!(fixture.metrics().contains(&skewed), "{}", fixture.metrics());
+    }
+}
+
+#[tokio::test]
+async fn frames_older_than_what_is_kept_are_acknowledged_and_told_apart() {
+    let fixture = Fixture::new();
+    fixture.ingest.history.prune(Timestamp::now()).await.unwrap();
+    let mut old = frame(0);
+    let long_ago = Timestamp::now().minus(Duration::from_secs(30 * 86_400));
+    (old.content.closed_at, old.content.samples[0].at) = (long_ago, long_ago);
+    let (status, answer) = fixture.post(body(&[old, frame(1)])).await;
+    assert_eq!((status, answer), (StatusCode::OK, json!({"accepted": 1, "duplicates": 0, "tooOld": 1})));
+    assert_eq!(fixture.stored(), 1);
 }
 
 #[tokio::test]

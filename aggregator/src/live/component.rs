@@ -1,11 +1,12 @@
 //! Live state of one component.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
+use std::sync::Arc;
 use std::time::Duration;
 
 use forebay_shared::{ComponentId, Timestamp};
 
-use super::Pace;
+use super::{Allocated, Pace};
 use crate::features::Series;
 use crate::feedback::Feedback;
 use crate::forecast::{Forecast, QUANTILES, Resource};
@@ -18,8 +19,6 @@ use crate::view::Scores;
 
 /// Decisions kept in memory; all of them are in the history.
 const RECENT_DECISIONS: usize = 200;
-/// Steps whose allocation is kept: a day of 15 s steps.
-const KEPT_STEPS: usize = 5760;
 /// A model whose confidence is below this is no better than the last value, beyond the noise of its backtest.
 const TRUSTED: f64 = 0.45;
 /// Rows whose most is the demand of a component that has no model to trust.
@@ -29,7 +28,7 @@ const REACTIVE_ROWS: u64 = 4;
 #[derive(Clone, Debug)]
 pub struct Model {
     /// The model itself.
-    pub lstm: Lstm,
+    pub lstm: Arc<Lstm>,
     /// Counts the component's models.
     pub version: u64,
     /// When it was trained.
@@ -61,7 +60,7 @@ pub struct Component {
     /// From a decision to useful capacity.
     pub lead: LeadTime,
     /// What was allocated, by step.
-    pub allocated: BTreeMap<u64, Observed>,
+    pub allocated: Allocated,
     /// A training is under way.
     pub training: bool,
     /// No training before.
@@ -82,7 +81,7 @@ impl Component {
             observed: None,
             decisions: VecDeque::new(),
             lead: LeadTime::new(pace.lead_prior),
-            allocated: BTreeMap::new(),
+            allocated: Allocated::default(),
             training: false,
             train_after: Timestamp(0),
         }
@@ -104,11 +103,8 @@ impl Component {
         if let Some(observed) = observed {
             self.observed = Some(*observed);
             self.lead.ready(now, observed.ready, observed.allocation.replicas);
-            self.allocated.insert(step, *observed);
-            if self.allocated.len() > KEPT_STEPS {
-                self.allocated.pop_first();
-            }
         }
+        self.allocated.note(step, observed.copied());
         self.series.settle(now);
         self.feedback.score(&self.series, step);
     }

@@ -106,9 +106,10 @@ impl World {
     fn train(&mut self) -> bool {
         let now = Timestamp(self.tick * STEP_MS + 100);
         let Some(training) = self.state.due(now) else { return false };
-        let trained = challenge(&training.data, training.settings, training.champion.as_ref()).unwrap().unwrap();
+        let trained = challenge(&training.data, training.settings, training.champion.as_deref()).unwrap().unwrap();
         let component = &mut self.state.components[training.component];
-        component.model = Some(Model { lstm: trained.model, version: 1, trained_at: now, scores: trained.scores });
+        component.model =
+            Some(Model { lstm: trained.model.into(), version: 1, trained_at: now, scores: trained.scores });
         component.train_after = now.plus(Duration::from_secs(3600));
         true
     }
@@ -232,4 +233,38 @@ fn what_the_policy_leaves_alone_stays_as_it_is_found() {
             }
         }
     }
+}
+
+#[test]
+fn a_restart_changes_no_decision_and_loses_no_raise() {
+    let (mut whole, mut restarted) = (World::new(), World::new());
+    loop {
+        if whole.train() {
+            break;
+        }
+        whole.step();
+        restarted.step();
+    }
+    restarted.state.components[0].model = whole.state.components[0].model.clone();
+    let (mut decisions, mut looked_back) = (0, 0);
+    for _ in 0..60 {
+        let expected = whole.step();
+        let tick = restarted.step();
+        assert_eq!(tick.decisions, expected.decisions);
+        assert_eq!(tick.hindsight, expected.hindsight);
+        (decisions, looked_back) = (decisions + tick.decisions.len(), looked_back + tick.hindsight.len());
+
+        // The next start has what the history has: the rows, the model, and what was carried over.
+        let carried = restarted.state.carried(0);
+        let read: Carried = serde_json::from_str(&serde_json::to_string(&carried).unwrap()).unwrap();
+        assert_eq!(read, carried);
+        let mut next = World::new().state;
+        let (old, new) = (&mut restarted.state.components[0], &mut next.components[0]);
+        std::mem::swap(&mut old.series, &mut new.series);
+        std::mem::swap(&mut old.decisions, &mut new.decisions);
+        new.model = old.model.clone();
+        next.carry_on(0, read);
+        restarted.state = next;
+    }
+    assert!(decisions > 5 && looked_back > 0, "{decisions} {looked_back}");
 }

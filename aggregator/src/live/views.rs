@@ -101,7 +101,7 @@ impl Component {
         let mut columns: BTreeMap<String, Vec<Option<f64>>> = BTreeMap::new();
         for index in first..last {
             let row = self.series.row(index);
-            let observed = self.allocated.get(&index);
+            let observed = self.allocated.at(index);
             let cells = [
                 ("at", Some((index * step_ms) as f64)),
                 ("usageCores", row.and_then(|row| row.usage(step_ms))),

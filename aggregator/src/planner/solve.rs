@@ -13,6 +13,7 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use forebay_shared::{ComponentId, Millicores, Timestamp};
+use serde::{Deserialize, Serialize};
 
 use super::queueing::utilisation;
 use super::{Allocation, Basis, Decision};
@@ -87,7 +88,7 @@ pub struct Problem {
 }
 
 /// What the planner remembers of one component from tick to tick.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Memory {
     /// What the whole horizon needed, at the ticks of the stabilisation window.
     wanted: VecDeque<(Timestamp, Allocation)>,

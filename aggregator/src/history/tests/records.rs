@@ -3,9 +3,11 @@
 use super::*;
 use crate::forecast::Resource;
 use crate::history::retention::{DECISIONS, FORECASTS, RAW};
+use crate::live::Carried;
+use crate::orchestrator::Observed;
 use crate::planner::{Allocation, Basis};
 
-fn decision(at: u64, applied: bool) -> Decision {
+pub(super) fn decision(at: u64, applied: bool) -> Decision {
     Decision {
         at: Timestamp(at),
         component: component("parse"),
@@ -20,7 +22,7 @@ fn decision(at: u64, applied: bool) -> Decision {
     }
 }
 
-fn forecast(made_at: u64) -> Forecast {
+pub(super) fn forecast(made_at: u64) -> Forecast {
     let curve = (0..20).map(|step| [0.1, 0.5, 0.9, 0.95, 0.99].map(|q| q * f64::from(step))).collect::<Vec<_>>();
     Forecast {
         made_at: Timestamp(made_at),
@@ -114,6 +116,55 @@ async fn each_kind_is_kept_for_its_time() {
         history.prune(now).await.unwrap();
         assert_eq!(counts(), left, "{now:?}");
     }
-    // What is given up stays known.
-    assert_eq!(history.append(&pod("a"), vec![frame(10)]).await.unwrap().duplicates, 1);
+    // What is given up comes not again.
+    let again = history.append(&pod("a"), vec![frame(10)]).await.unwrap();
+    assert_eq!((again.accepted.len(), again.too_old), (0, 1));
+}
+
+#[tokio::test]
+async fn what_a_tick_leaves_is_found_at_the_next_start() {
+    let directory = tempfile::tempdir().unwrap();
+    let history = open(&directory);
+    let id = component("parse");
+    assert_eq!(history.found(&id, Timestamp(0)).unwrap(), Found::default());
+    let carried = Carried::default();
+    let observed = |replicas| {
+        Some(Observed { allocation: Allocation { replicas, cpu: Millicores(500) }, ready: replicas.saturating_sub(1) })
+    };
+    for (at, replicas) in [(10, Some(1)), (20, None), (30, Some(2)), (40, Some(3))] {
+        let left = Left {
+            at: Timestamp(at),
+            forecasts: vec![(id.clone(), forecast(at)), (component("load"), forecast(at))],
+            decisions: vec![decision(at, false)],
+            allocations: vec![(id.clone(), replicas.and_then(observed))],
+            carried: vec![(id.clone(), carried.clone())],
+        };
+        history.record_tick(left).await.unwrap();
+    }
+    drop(history);
+    let history = open(&directory);
+    let found = history.found(&id, Timestamp(25)).unwrap();
+    assert_eq!(found.carried, Some((Timestamp(40), carried)));
+    let allocations = [(20, None), (30, observed(2)), (40, observed(3))].map(|(at, of)| (Timestamp(at), of));
+    assert_eq!(found.allocations, allocations, "from the change that holds at that time on");
+    assert_eq!(history.forecasts(&id, all()).unwrap().len(), 4);
+    assert_eq!(history.forecasts(&component("load"), all()).unwrap().len(), 4);
+    assert_eq!(history.decisions(&id, 9).unwrap().len(), 4);
+
+    // What still holds is kept, however old it is.
+    history.prune(Timestamp(35).plus(DECISIONS)).await.unwrap();
+    let left = history.found(&id, Timestamp(0)).unwrap().allocations;
+    assert_eq!(left, allocations[1..]);
+}
+
+#[tokio::test]
+async fn what_was_carried_over_and_does_not_read_is_left_out() {
+    let directory = tempfile::tempdir().unwrap();
+    let history = open(&directory);
+    let left = Left { carried: vec![(component("parse"), Carried::default())], ..Left::default() };
+    history.record_tick(left).await.unwrap();
+    let other = Connection::open(directory.path().join("history.db")).unwrap();
+    other.execute("UPDATE carried SET body = '{\"stepMs\": -1}'", []).unwrap();
+    assert_eq!(history.found(&component("parse"), Timestamp(0)).unwrap().carried, None);
+    assert_eq!(history.0.metrics.damaged_blocks.get(), 1);
 }

@@ -1,13 +1,10 @@
--- The history: one SQLite file, schema version 1. Times are milliseconds since the Unix epoch.
+-- The history: one SQLite file, schema version 2. Times are milliseconds since the Unix epoch.
 -- To look into it while it is in use: sqlite3 -readonly FILE 'SELECT * FROM contents'
 
--- Components, by namespace/kind.group/name/container.
+-- Components, by namespace/kind.group/name/container: the namespace is the tenant.
 CREATE TABLE components (
-    id         INTEGER PRIMARY KEY,
-    key        TEXT NOT NULL UNIQUE,
-    -- The longest time between start_ms and end_ms of one of its blocks: how far before a range a block that
-    -- reaches into the range can start.
-    longest_ms INTEGER NOT NULL DEFAULT 0
+    id  INTEGER PRIMARY KEY,
+    key TEXT NOT NULL UNIQUE
 ) STRICT;
 
 -- Pods, the replicas of components: a pod of the same name that comes later has another uid.
@@ -25,12 +22,13 @@ CREATE TABLE watermarks (
     pod_id        INTEGER NOT NULL REFERENCES pods,
     boot          BLOB NOT NULL,
     next_sequence INTEGER NOT NULL,
+    last_ms       INTEGER NOT NULL DEFAULT 0, -- the latest event of the frames below it
     PRIMARY KEY (pod_id, boot)
 ) STRICT, WITHOUT ROWID;
 
--- Append-only: what one frame held of one kind. start_ms and end_ms are the earliest and the latest event of the
--- whole frame, so that the blocks of a frame lie side by side in the index.
-CREATE TABLE blocks (
+-- Frames as they arrived, not yet in columns: what one frame held of one kind. start_ms and end_ms are the earliest and
+-- the latest event of the whole frame.
+CREATE TABLE raw (
     id           INTEGER PRIMARY KEY,
     component_id INTEGER NOT NULL REFERENCES components,
     start_ms     INTEGER NOT NULL,
@@ -44,8 +42,8 @@ CREATE TABLE blocks (
     crc32c       INTEGER NOT NULL, -- of the columns above from component_id on, little-endian, and data
     data         BLOB NOT NULL
 ) STRICT;
--- Holds all that the extent of a component takes, too.
-CREATE INDEX blocks_by_time ON blocks (component_id, start_ms, pod_id, sequence, kind, end_ms, rows);
+-- By the end, since one frame with a wild start must not make every range a long one.
+CREATE INDEX raw_by_end ON raw (component_id, end_ms, start_ms, pod_id, sequence, kind);
 
 -- Frames that never came: from_sequence up to, not including, to_sequence, the frame that came at at_ms.
 CREATE TABLE gaps (
@@ -90,39 +88,3 @@ CREATE TABLE forecasts (
     PRIMARY KEY (component_id, made_at_ms)
 ) STRICT;
 
--- What there is of each component: a line a kind, with the bytes as stored and the times in UTC.
-CREATE VIEW contents (component, kind, rows, blocks, bytes, "from", "to") AS
-SELECT
-    components.key,
-    CASE blocks.kind WHEN 0 THEN 'arrivals' WHEN 1 THEN 'progress' ELSE 'samples' END,
-    sum(blocks.rows),
-    count(*),
-    sum(length(blocks.data)),
-    strftime('%Y-%m-%dT%H:%M:%fZ', min(blocks.start_ms) / 1000.0, 'unixepoch'),
-    strftime('%Y-%m-%dT%H:%M:%fZ', max(blocks.end_ms) / 1000.0, 'unixepoch')
-FROM blocks JOIN components ON components.id = blocks.component_id
-GROUP BY components.key, blocks.kind
-UNION ALL
-SELECT components.key, 'gaps', sum(gaps.to_sequence - gaps.from_sequence), count(*), NULL,
-    strftime('%Y-%m-%dT%H:%M:%fZ', min(gaps.at_ms) / 1000.0, 'unixepoch'),
-    strftime('%Y-%m-%dT%H:%M:%fZ', max(gaps.at_ms) / 1000.0, 'unixepoch')
-FROM gaps JOIN components ON components.id = gaps.component_id
-GROUP BY components.key
-UNION ALL
-SELECT components.key, 'models', count(*), count(*), sum(length(models.weights)),
-    strftime('%Y-%m-%dT%H:%M:%fZ', min(models.trained_at_ms) / 1000.0, 'unixepoch'),
-    strftime('%Y-%m-%dT%H:%M:%fZ', max(models.trained_at_ms) / 1000.0, 'unixepoch')
-FROM models JOIN components ON components.id = models.component_id
-GROUP BY components.key
-UNION ALL
-SELECT components.key, 'decisions', count(*), count(*), sum(length(decisions.body)),
-    strftime('%Y-%m-%dT%H:%M:%fZ', min(decisions.at_ms) / 1000.0, 'unixepoch'),
-    strftime('%Y-%m-%dT%H:%M:%fZ', max(decisions.at_ms) / 1000.0, 'unixepoch')
-FROM decisions JOIN components ON components.id = decisions.component_id
-GROUP BY components.key
-UNION ALL
-SELECT components.key, 'forecasts', count(*), count(*), sum(length(forecasts.data)),
-    strftime('%Y-%m-%dT%H:%M:%fZ', min(forecasts.made_at_ms) / 1000.0, 'unixepoch'),
-    strftime('%Y-%m-%dT%H:%M:%fZ', max(forecasts.made_at_ms) / 1000.0, 'unixepoch')
-FROM forecasts JOIN components ON components.id = forecasts.component_id
-GROUP BY components.key;

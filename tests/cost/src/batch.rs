@@ -110,7 +110,7 @@ fn of_file(file: &File, at: usize, batches: &mut Vec<Batch>) {
             // Each size in another two of the compressions, each file beginning with another.
             for turn in [2 * turn, 2 * turn + 1] {
                 let compression = PACKED[(at + turn) % PACKED.len()];
-                if content.data_type.is_packed_by_others()
+                if packed_by_others(content.data_type)
                     && let Ok(bytes) = pack::pack(&part, compression)
                 {
                     batches.push(Batch::new(file, &size, content, compression, bytes));
@@ -120,16 +120,10 @@ fn of_file(file: &File, at: usize, batches: &mut Vec<Batch>) {
     }
 }
 
-trait Packable {
-    /// Formats that come compressed from outside, if at all.
-    fn is_packed_by_others(self) -> bool;
-}
-
-impl Packable for DataType {
-    fn is_packed_by_others(self) -> bool {
-        use DataType::{Csv, Json, Log, Msgpack, Ndjson, Protobuf, Sql, Text, Tsv, Xml, Yaml};
-        matches!(self, Json | Ndjson | Csv | Tsv | Log | Text | Yaml | Xml | Sql | Protobuf | Msgpack)
-    }
+/// Formats that come compressed from outside, if at all.
+fn packed_by_others(data_type: DataType) -> bool {
+    use DataType::{Csv, Json, Log, Msgpack, Ndjson, Protobuf, Sql, Text, Tsv, Xml, Yaml};
+    matches!(data_type, Json | Ndjson | Csv | Tsv | Log | Text | Yaml | Xml | Sql | Protobuf | Msgpack)
 }
 
 fn files(directory: &Path) -> Result<Vec<File>> {

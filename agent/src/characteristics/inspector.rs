@@ -183,7 +183,7 @@ pub(super) fn finding(found: Found, compression: Compression, volume: DataVolume
     let Found { data_type, archive, facts, entropy, .. } = found;
     let compression = if compression == Compression::None { archive } else { compression };
     let estimated = if volume.unpacked_bytes.is_some() { cut } else { facts.estimated.unwrap_or(cut) };
-    let mut data_complexity = DataComplexity {
+    let data_complexity = DataComplexity {
         score: 0.0,
         max_depth: facts.max_depth,
         columns: facts.columns,
@@ -194,10 +194,10 @@ pub(super) fn finding(found: Found, compression: Compression, volume: DataVolume
         width: facts.width,
         height: facts.height,
     };
-    data_complexity.score = score::of(&data_complexity, &facts, compression);
     let unpacked_bytes = volume.unpacked_bytes.or(facts.unpacked_bytes);
     let data_volume = DataVolume { unpacked_bytes, records: facts.records, ..volume };
-    let characteristics = DataCharacteristics { data_volume, data_complexity, data_type, compression, estimated };
+    let mut characteristics = DataCharacteristics { data_volume, data_complexity, data_type, compression, estimated };
+    characteristics.data_complexity.score = score::of(&characteristics, &facts);
     Finding { characteristics, detail: facts.detail, problem: facts.problem }
 }
 

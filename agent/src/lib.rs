@@ -53,5 +53,11 @@ pub mod fuzzing {
         let found = crate::characteristics::examine_parts(head, tail, batch.len() as u64, claim).characteristics;
         assert!(found.data_complexity.score.is_finite());
         assert!(found.data_complexity.null_share.is_none_or(|share| (0.0..=1.0).contains(&share)));
+        let passes = |size: usize| {
+            let mut inspector = crate::Inspector::new(claim, usize::MAX);
+            batch.chunks(size).for_each(|chunk| inspector.push(chunk));
+            inspector.finish()
+        };
+        assert_eq!(passes(batch.len().max(1)), passes(1 + usize::from(input[1])), "any chunking gives the same");
     }
 }

@@ -26,7 +26,10 @@ pub(super) fn of(parts: &DataComplexity, facts: &Facts, compression: Compression
     let Some(entropy) = parts.entropy else { return 0.0 };
     let log = |number: f64| number.ln_1p() / std::f64::consts::LN_2;
     let count = |number: Option<u32>| f64::from(number.unwrap_or(0));
-    let query = count(facts.joins) + count(facts.subqueries) + count(facts.aggregates) + count(facts.set_operations);
+    let query = count(facts.joins)
+        + count(facts.detail.subqueries)
+        + count(facts.detail.aggregates)
+        + count(facts.detail.set_operations);
     let score = 1.0
         + DEPTH * log(count(parts.max_depth))
         + COLUMNS * log(count(parts.columns))

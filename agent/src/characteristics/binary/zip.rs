@@ -98,7 +98,9 @@ fn look(members: &mut Members, member: &Member<'_>, packed: &[u8], examine: Exam
             return member.packed_len;
         }
         (8, _) => Codec::Deflate,
+        (12, Some(_)) => Codec::Bzip2,
         (93, _) => Codec::Zstd,
+        (95, Some(_)) => Codec::Xz,
         _ => {
             members.sealed("a member of the zip is packed in a way that is not looked into");
             return member.packed_len;

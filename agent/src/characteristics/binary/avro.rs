@@ -150,23 +150,28 @@ fn blocks(cursor: &mut Cursor<'_>, header: &Header<'_>, schema: Option<&Schema>,
 /// Unpacks a block within what is left of the budget and walks its values; whether to their end.
 fn look(codec: &[u8], packed: &[u8], count: u64, values: &mut Values<'_>, unpacked: &mut usize) -> bool {
     let room = MOST_UNPACKED - *unpacked;
-    let part = &packed[..packed.len().min(room)];
-    let inside = match codec {
-        b"null" => Cow::Borrowed(part),
-        b"deflate" => unpack(Codec::Deflate, part, room).bytes.into(),
-        // Snappy's blocks end with the CRC-32 of what they hold.
-        b"snappy" => packed
-            .split_last_chunk::<4>()
-            .map(|(packed, _)| unpack(Codec::Snappy, packed, room).bytes)
-            .unwrap_or_default()
-            .into(),
-        b"zstandard" => unpack(Codec::Zstd, packed, room).bytes.into(),
-        b"bzip2" => unpack(Codec::Bzip2, packed, room).bytes.into(),
-        b"xz" => unpack(Codec::Xz, packed, room).bytes.into(),
+    let codec = match codec {
+        b"null" => None,
+        b"deflate" => Some(Codec::Deflate),
+        b"snappy" => Some(Codec::Snappy),
+        b"zstandard" => Some(Codec::Zstd),
+        b"bzip2" => Some(Codec::Bzip2),
+        b"xz" => Some(Codec::Xz),
         _ => return false,
     };
+    // Snappy's blocks end with the CRC-32 of what they hold.
+    let packed = match codec {
+        Some(Codec::Snappy) => &packed[..packed.len().saturating_sub(4)],
+        Some(Codec::Deflate) | None => &packed[..packed.len().min(room)],
+        _ => packed,
+    };
+    let cost = codec.map_or(1, Codec::cost);
+    let inside = match codec {
+        None => Cow::Borrowed(packed),
+        Some(codec) => unpack(codec, packed, room / cost).bytes.into(),
+    };
     // A block takes from the budget what it is, or what it becomes, whichever is more.
-    *unpacked += inside.len().max(packed.len()).min(room);
+    *unpacked += (inside.len() * cost).max(packed.len()).min(room);
     values.read(&inside, count)
 }
 

@@ -7,7 +7,7 @@ use flate2::{Decompress, FlushDecompress, Status};
 /// The widest zstd window that is unpacked: what zstd asks every decoder to support.
 const MOST_WINDOW: u64 = 8 << 20;
 const STEP: usize = 32 << 10;
-/// Packed bytes of bzip2 and xz that are unpacked: they take some 40 ns each, ten times what deflate's do.
+/// Packed bytes of bzip2 and xz that are unpacked.
 const MOST_SLOW: usize = 1 << 20;
 /// Memory of xz, in KiB: a dictionary is taken in as it fills.
 const XZ_MEMORY_KIB: u32 = (64 << 10) + 512;
@@ -23,6 +23,16 @@ pub(super) enum Codec {
     Snappy,
     /// A raw block of LZ4.
     Lz4,
+}
+
+impl Codec {
+    /// What an unpacked byte takes, in those of deflate: bzip2's takes some 30 ns, and xz's where it is hard to pack.
+    pub(super) fn cost(self) -> usize {
+        match self {
+            Self::Bzip2 | Self::Xz => 8,
+            _ => 1,
+        }
+    }
 }
 
 /// What came out.

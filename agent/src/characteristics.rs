@@ -26,6 +26,7 @@ mod sniff;
 mod sql;
 mod table;
 mod unpack;
+mod utf16;
 mod utf8;
 mod xml;
 mod yaml;
@@ -63,6 +64,18 @@ pub struct Finding {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Detail {
+    /// Selects within selects.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    subqueries: Option<u32>,
+    /// Aggregate functions that are called.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    aggregates: Option<u32>,
+    /// UNION, INTERSECT and EXCEPT.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    set_operations: Option<u32>,
+    /// Values of an object, array or element, on average.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    fan_out: Option<f64>,
     /// Row groups, stripes or record batches.
     #[serde(skip_serializing_if = "Option::is_none")]
     row_groups: Option<u32>,
@@ -92,10 +105,6 @@ struct Facts {
     distinct_keys: Option<u32>,
     null_share: Option<f64>,
     joins: Option<u32>,
-    /// Selects within selects, aggregates, and UNION and its like: they are in the score.
-    subqueries: Option<u32>,
-    aggregates: Option<u32>,
-    set_operations: Option<u32>,
     width: Option<u32>,
     height: Option<u32>,
     unpacked_bytes: Option<u64>,
@@ -103,6 +112,11 @@ struct Facts {
     /// Some part is an estimate; where a format does not say, whatever is cut is.
     estimated: Option<bool>,
     problem: Option<String>,
+}
+
+/// Values of a container, on average.
+fn fan_out(values: u64, containers: u64) -> Option<f64> {
+    (containers > 0).then(|| values as f64 / containers as f64)
 }
 
 impl Facts {

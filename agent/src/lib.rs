@@ -33,6 +33,8 @@ pub use inspect::inspect;
 /// Doors for the fuzz targets; not there otherwise.
 #[cfg(fuzzing)]
 pub mod fuzzing {
+    use forebay_shared::Compression;
+
     /// Reads a text with the reader of kernel files that its first byte picks.
     pub fn kernel_files(input: &[u8]) {
         let Some((reader, text)) = input.split_first() else { return };
@@ -56,5 +58,14 @@ pub mod fuzzing {
         let found = crate::characteristics::examine_parts(head, tail, batch.len() as u64, claim).characteristics;
         assert!(found.data_complexity.score.is_finite());
         assert!(found.data_complexity.null_share.is_none_or(|share| (0.0..=1.0).contains(&share)));
+        let passes = |size: usize| {
+            let mut inspector = crate::Inspector::new(claim, usize::MAX);
+            batch.chunks(size).for_each(|chunk| inspector.push(chunk));
+            inspector.finish()
+        };
+        let (whole, parts) = (passes(batch.len().max(1)), passes(1 + usize::from(input[1])));
+        // How much a damaged stream unpacks to depends on how it comes.
+        let packed = !matches!(whole.characteristics.compression, Compression::None | Compression::Zip);
+        assert!(packed || whole == parts, "{parts:?} of parts, {whole:?} of the whole");
     }
 }

@@ -22,6 +22,7 @@ mod pdf;
 mod protobuf;
 mod thrift;
 mod unpack;
+mod walk;
 mod wav;
 mod wire;
 mod zip;
@@ -29,6 +30,7 @@ mod zip;
 use forebay_shared::{Compression, DataType};
 
 use self::image::{bmp, gif, jpeg, png, tiff, webp};
+pub(super) use self::walk::Walk;
 use super::held::Held;
 use super::{Detail, Facts, Finding, Hint, sniff};
 

@@ -57,6 +57,39 @@ pub(super) fn numerals(bytes: &[u8; 16]) -> (u32, u32) {
     (digits.to_bitmask(), lane.simd_eq(u8x16::splat(b'.')).to_bitmask())
 }
 
+/// Where two of 32 bytes are the same, a bit each.
+#[inline(always)]
+pub(super) fn equal(a: &[u8; 32], b: &[u8; 32]) -> u32 {
+    let ([a, more], _) = a.as_chunks::<16>() else { return 0 };
+    let ([b, further], _) = b.as_chunks::<16>() else { return 0 };
+    let low = u8x16::new(*a).simd_eq(u8x16::new(*b)).to_bitmask();
+    low | u8x16::new(*more).simd_eq(u8x16::new(*further)).to_bitmask() << 16
+}
+
+/// Bytes up to the last comma of whole numbers with a comma after each, blanks before them or not, and how many numbers.
+#[inline(always)]
+pub(super) fn integers(bytes: &[u8; LEN]) -> (usize, u32) {
+    let lanes = lanes(bytes);
+    let mask = |of: fn(u8x16) -> u8x16| {
+        let bits = lanes.map(|lane| u64::from(of(lane).to_bitmask()));
+        bits[0] | bits[1] << 16 | bits[2] << 32 | bits[3] << 48
+    };
+    let digits = mask(|lane| {
+        let value = lane - u8x16::splat(b'0');
+        value.min(u8x16::splat(9)).simd_eq(value)
+    });
+    let commas = mask(|lane| lane.simd_eq(u8x16::splat(b',')));
+    let blanks = mask(|lane| lane.simd_eq(u8x16::splat(b' ')));
+    let zeros = mask(|lane| lane.simd_eq(u8x16::splat(b'0')));
+    let after_comma = commas << 1 | 1;
+    let starts = digits & !(digits << 1);
+    // A comma stands after a digit; a blank after a comma or blank; a zero before no digit.
+    let wrong = commas & !(digits << 1) | blanks & !(after_comma | blanks << 1) | zeros & starts & (digits >> 1);
+    let right = (digits | commas | blanks) & !wrong;
+    let commas = commas & !(u64::MAX.checked_shl(right.trailing_ones()).unwrap_or(0));
+    ((u64::BITS - commas.leading_zeros()) as usize, commas.count_ones())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -68,6 +101,20 @@ mod tests {
             let at = at.min(bytes.len());
             let plain = bytes[at..].iter().position(|b| matches!(b, b'"' | b'\\' | 0..0x20));
             prop_assert_eq!(string_special(&bytes, at), plain.map_or(bytes.len(), |found| at + found));
+        }
+
+        #[test]
+        fn whole_numbers_end_where_the_grammar_ends(text in "([0-9]{1,3}, {0,2}){0,20}[0-9, a.-]{0,9}.*") {
+            let mut bytes = text.into_bytes();
+            bytes.resize(LEN, b'x');
+            let (length, values) = integers(bytes.first_chunk().unwrap());
+            let array = [b"[", &bytes[..length.saturating_sub(1)], b"]"].concat();
+            let numbers: Vec<serde_json::Value> = serde_json::from_slice(&array).unwrap();
+            prop_assert_eq!((numbers.len(), numbers.iter().all(serde_json::Value::is_number)), (values as usize, true));
+            let next: Vec<u8> = bytes[length..].iter().copied().skip_while(|byte| *byte == b' ').collect();
+            let more = next.iter().position(|byte| !byte.is_ascii_digit()).unwrap_or(0);
+            let zero = more > 1 && next[0] == b'0';
+            prop_assert!(more == 0 || zero || next[more] != b',', "{:?}", next);
         }
 
         #[test]

@@ -2,13 +2,15 @@
 
 use forebay_shared::{Compression, DataType, DataVolume};
 
+use super::binary::{self, Walk};
 use super::ends::{Ends, Room};
 use super::entropy::Entropy;
 use super::held::Held;
 use super::inspector::finding;
 use super::scanner::{End, Scanner};
 use super::utf8::Utf8;
-use super::{Facts, Finding, Hint, binary, sniff};
+use super::utf16::Utf16;
+use super::{Facts, Finding, Hint, sniff};
 
 const BOM: &[u8] = b"\xef\xbb\xbf";
 
@@ -26,14 +28,24 @@ pub(super) struct Content {
 enum Kind {
     Undecided,
     Text(Text),
-    Opaque,
+    /// No text, and whether a reader knows it by its first bytes.
+    Opaque {
+        known: bool,
+        walk: Option<Walk>,
+    },
 }
 
 struct Text {
     scanner: Box<dyn Scanner>,
-    utf8: Utf8,
+    encoding: Encoding,
     /// Length of the byte order mark that was left out.
     bom: u64,
+}
+
+enum Encoding {
+    /// Or an 8-bit one, which is told.
+    Utf8(Utf8),
+    Utf16(Utf16),
 }
 
 /// What content was.
@@ -77,7 +89,12 @@ impl Content {
         }
         match &mut self.kind {
             Kind::Text(text) => text.push(rest),
-            Kind::Opaque => self.ends.push(rest),
+            Kind::Opaque { walk, .. } => {
+                if let Some(walk) = walk {
+                    walk.push(rest);
+                }
+                self.ends.push(rest);
+            }
             Kind::Undecided => {}
         }
     }
@@ -85,17 +102,28 @@ impl Content {
     /// Of the next `bytes`, how many are of no use: of what is no text, all but the first and last ones; of text, those
     /// that are past the budget.
     pub(super) fn skippable(&self, bytes: u64, past: bool) -> u64 {
-        match self.kind {
+        let before_the_end = bytes.saturating_sub(self.ends.tail_room());
+        match &self.kind {
             Kind::Text(_) if past => bytes,
-            Kind::Opaque if past || self.ends.head_is_full() => bytes.saturating_sub(self.ends.tail_room()),
-            Kind::Undecided if past => bytes.saturating_sub(self.ends.tail_room()),
+            Kind::Opaque { .. } | Kind::Undecided if past => before_the_end,
+            Kind::Opaque { walk, .. } if self.ends.head_is_full() => {
+                before_the_end.min(walk.as_ref().map_or(u64::MAX, Walk::skippable))
+            }
             _ => 0,
         }
+    }
+
+    /// It is neither text nor of a known format, and more of it would not make it so.
+    pub(super) fn is_noise(&self) -> bool {
+        matches!(self.kind, Kind::Opaque { known: false, .. })
     }
 
     /// Bytes that are of no use and were left out.
     pub(super) fn leave_out(&mut self, bytes: u64) {
         self.seen += bytes;
+        if let Kind::Opaque { walk: Some(walk), .. } = &mut self.kind {
+            walk.skip(bytes);
+        }
     }
 
     /// Bytes past the budget: they are not looked at, but a footer is at the end.
@@ -116,13 +144,34 @@ impl Content {
         // A binary format may look like text; its readers are asked again once all is there.
         let more = u64::from(!whole);
         let held = Held::new(head, &[], head.len() as u64 + more);
-        if !sniff::is_text(head) || binary::facts(&held, self.hint, None).is_some() {
-            self.kind = Kind::Opaque;
+        let wide = Utf16::begin(head);
+        let known = binary::facts(&held, self.hint, None).is_some();
+        if known || is_orc(head) || wide.is_none() && !sniff::is_text(head) {
+            let mut walk = Walk::begin(head);
+            if let Some(walk) = &mut walk {
+                walk.push(head);
+            }
+            if walk.is_some() || head.starts_with(b"PAR1") || is_orc(head) {
+                self.ends.narrow();
+            }
+            self.kind = Kind::Opaque { known, walk };
             return;
         }
         let text = head.strip_prefix(BOM).unwrap_or(head);
-        let scanner = sniff::scanner(text, whole, self.hint);
-        let mut kind = Text { scanner, utf8: Utf8::default(), bom: (head.len() - text.len()) as u64 };
+        let bom = (head.len() - text.len()) as u64;
+        let mut kind = match wide {
+            None => {
+                Text { scanner: sniff::scanner(text, whole, self.hint), encoding: Encoding::Utf8(Utf8::default()), bom }
+            }
+            Some(utf16) => {
+                let sample = utf16_sample(head);
+                if !sniff::is_text(&sample) {
+                    self.kind = Kind::Opaque { known: false, walk: None };
+                    return;
+                }
+                Text { scanner: sniff::scanner(&sample, whole, self.hint), encoding: Encoding::Utf16(utf16), bom }
+            }
+        };
         kind.push(text);
         self.kind = Kind::Text(kind);
         self.ends = Ends::new(Room::PASSING);
@@ -138,18 +187,37 @@ impl Content {
         let (data_type, facts) = match self.kind {
             Kind::Text(text) => text.finish(self.seen, total),
             Kind::Undecided if total == 0 => (DataType::Empty, Facts::default()),
-            Kind::Undecided | Kind::Opaque => {
+            kind @ (Kind::Undecided | Kind::Opaque { .. }) => {
                 let held = Held::new(self.ends.head(), self.ends.tail(), total);
                 let examine: Option<binary::Examine<'_>> = if self.archives { Some(&member) } else { None };
                 let found = binary::facts(&held, self.hint, examine);
-                let (data_type, compression, facts) =
+                let (data_type, compression, mut facts) =
                     found.unwrap_or((DataType::Binary, Compression::None, Facts::default()));
                 archive = compression;
+                if let Kind::Opaque { walk: Some(walk), .. } = kind
+                    && !cut
+                {
+                    walk.complete(&mut facts);
+                }
                 (data_type, facts)
             }
         };
         Found { data_type, archive, facts, entropy: self.entropy.bits_a_byte(), ends: self.ends }
     }
+}
+
+/// The text that starts so, as UTF-8.
+fn utf16_sample(head: &[u8]) -> Vec<u8> {
+    let mut sample = Vec::new();
+    if let Some(mut utf16) = Utf16::begin(head) {
+        utf16.push(head, |text| sample.extend_from_slice(text));
+    }
+    sample
+}
+
+/// A file of ORC may begin with columns of words: its streams' headers are none.
+fn is_orc(head: &[u8]) -> bool {
+    head.starts_with(b"ORC") && head.iter().any(|byte| matches!(byte, 0..=8 | 14..=26))
 }
 
 /// A member of an archive: as content that was unpacked.
@@ -162,14 +230,30 @@ pub(super) fn member(bytes: &[u8], total: u64, extension: &str) -> Finding {
 
 impl Text {
     fn push(&mut self, bytes: &[u8]) {
-        self.utf8.push(bytes);
-        self.scanner.push(bytes);
+        match &mut self.encoding {
+            Encoding::Utf8(utf8) => {
+                utf8.push(bytes);
+                self.scanner.push(bytes);
+            }
+            Encoding::Utf16(utf16) => utf16.push(bytes, |text| self.scanner.push(text)),
+        }
     }
 
     fn finish(self, seen: u64, total: u64) -> (DataType, Facts) {
-        let end = End { seen: seen - self.bom, total: total - self.bom };
+        let cut = seen < total;
+        let (end, bad) = match &self.encoding {
+            Encoding::Utf8(utf8) => {
+                let bad = utf8.bad_at(cut).map(|at| format!("not UTF-8 from byte {} on", at + self.bom));
+                (End { seen: seen - self.bom, total: total - self.bom }, bad)
+            }
+            Encoding::Utf16(utf16) => {
+                let given = utf16.given();
+                let total = if cut { utf16.of_total(total).max(given + 1) } else { given };
+                let bad = utf16.bad_at(cut).map(|at| format!("not UTF-16 from byte {at} on"));
+                (End { seen: given, total }, bad)
+            }
+        };
         let (data_type, mut facts) = self.scanner.finish(end);
-        let bad = self.utf8.bad_at(end.cut()).map(|at| format!("not UTF-8 from byte {} on", at + self.bom));
         facts.problem = facts.problem.or(bad);
         (data_type, facts)
     }

@@ -1,5 +1,8 @@
 //! The first and the last bytes of what passes: what formats with a header and a footer need.
 
+/// Bytes that are enough of a start with nothing but a header in it.
+const NARROW: usize = 256 << 10;
+
 /// Bytes kept of the start, and of the end.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Room {
@@ -10,8 +13,9 @@ pub(super) struct Room {
 impl Room {
     /// For a batch that passes, among others.
     pub(super) const PASSING: Self = Self { head: 256 << 10, tail: 64 << 10 };
-    /// For a batch that all memory is for: footers of wide tables have megabytes.
-    pub(super) const ALONE: Self = Self { head: 1 << 20, tail: 2 << 20 };
+    /// For a batch that all memory is for: what is told by its messages one after another is held whole up to 6 MiB,
+    /// and footers of wide tables have megabytes.
+    pub(super) const ALONE: Self = Self { head: 6 << 20, tail: 2 << 20 };
 }
 
 #[derive(Debug)]
@@ -26,6 +30,11 @@ pub(super) struct Ends {
 impl Ends {
     pub(super) fn new(room: Room) -> Self {
         Self { room, head: Vec::new(), tail: Vec::new() }
+    }
+
+    /// Keeps less of the start, of what is told by its end or block after block.
+    pub(super) fn narrow(&mut self) {
+        self.room.head = self.room.head.min(NARROW.max(self.head.len()));
     }
 
     pub(super) fn push(&mut self, bytes: &[u8]) {

@@ -5,7 +5,7 @@
 //!             └─yes─► unpacker, under a limit ─► content ─► scanner
 //! ```
 //!
-//! Any chunking of a batch gives the same finding.
+//! Any chunking of a batch gives the same finding, but for how much of a damaged or unfinished stream was unpacked.
 
 use forebay_shared::{Compression, DataCharacteristics, DataComplexity, DataType, DataVolume};
 

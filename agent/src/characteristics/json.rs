@@ -7,7 +7,7 @@ use forebay_shared::DataType;
 
 use self::scan::{Ended, Scan};
 use super::scanner::{End, Scanner};
-use super::{Facts, Hint, extrapolate};
+use super::{Detail, Facts, Hint, extrapolate, fan_out};
 
 /// Tokens after which what looked like JSON is JSON that is malformed, rather than text that starts with a bracket.
 const CONVINCING: u64 = 4;
@@ -48,6 +48,7 @@ impl Scanner for Json {
             columns: (scan.columns > 0).then_some(scan.columns),
             distinct_keys: Some(scan.keys.len() as u32),
             null_share: (scan.leaves > 0).then(|| scan.nulls as f64 / scan.leaves as f64),
+            detail: Detail { fan_out: fan_out(scan.children(), scan.opened), ..Detail::default() },
             problem: problem(scan, ended, data_type, end.cut()),
             ..Facts::default()
         };
@@ -130,6 +131,8 @@ mod tests {
         assert_eq!((found.max_depth, found.distinct_keys, found.columns), (Some(5), Some(4), Some(2)));
         assert_eq!(found.null_share, Some(2.0 / 6.0));
         assert_eq!(found.problem, None);
+        // Eleven values within six containers.
+        assert_eq!(found.detail.fan_out, Some(11.0 / 6.0));
     }
 
     #[test]

@@ -19,9 +19,12 @@ impl KeySet {
         self.len
     }
 
+    /// A key; its hash.
     #[inline]
-    pub(super) fn insert(&mut self, key: &[u8]) {
-        self.insert_hash(hash(key));
+    pub(super) fn insert(&mut self, key: &[u8]) -> u64 {
+        let hash = hash(key);
+        self.insert_hash(hash);
+        hash
     }
 
     /// A key by its hash, which is not 0.

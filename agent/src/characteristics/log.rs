@@ -8,6 +8,9 @@ const SAMPLE_LINES: usize = 200;
 /// Bytes of a line within which its time or level starts.
 const PREFIX: usize = 64;
 
+/// Words of the first cell of a table of times: `Jan 2 03:04:05 2026` is the longest.
+const CELL_WORDS: usize = 4;
+
 const LEVELS: [&str; 17] = [
     "TRACE",
     "DEBUG",
@@ -51,6 +54,11 @@ pub(super) fn looks_like(head: &[u8], dialect: Option<Dialect>, hint: Hint) -> b
 /// Whether the first delimiter of a line is a table's, not that of a fraction or a sentence.
 fn splits(line: &[u8], delimiter: u8) -> bool {
     let Some(at) = memchr::memchr(delimiter, line) else { return false };
+    // A cell of a table starts with a time at most, an entry of a log goes on after it.
+    let words = line[..at].split(|byte| *byte == b' ').filter(|word| !word.is_empty()).count();
+    if words > CELL_WORDS && time(&line[..at]) {
+        return false;
+    }
     let after = &line[at + 1..];
     let digits = after.iter().take_while(|byte| byte.is_ascii_digit()).count();
     let fraction = matches!(digits, 3 | 6) && matches!(after.get(digits), Some(b' ' | b'\t' | b']'));
@@ -89,11 +97,15 @@ fn priority(line: &[u8]) -> bool {
     line.first() == Some(&b'<') && (1..=3).contains(&digits) && line.get(digits + 1) == Some(&b'>')
 }
 
-/// A time of day, or a date that starts the line; not the value of a key.
+/// A time of day, a date that starts the line, or the kernel's seconds; not the value of a key.
 fn time(line: &[u8]) -> bool {
     let shape: Vec<u8> = line.iter().map(|byte| if byte.is_ascii_digit() { b'0' } else { *byte }).collect();
     let before_key = |at: usize| memchr::memmem::find(&shape[..at], b": ").is_none();
     let clock = [&b"00:00:00"[..], b"00.00.00.0", b"00:00 ", b"00:00]"];
+    let ticks = line.first() == Some(&b'[') && line[1..].trim_ascii_start().first().is_some_and(u8::is_ascii_digit);
+    if ticks && memchr::memmem::find(&shape, b".000000] ").is_some() {
+        return true;
+    }
     let clock = clock.iter().filter_map(|clock| memchr::memmem::find(&shape, clock)).min();
     let start = shape.strip_prefix(b"[").unwrap_or(&shape);
     let dates = [&b"0000-00-00"[..], b"0000/00/00", b"00/00/00", b"0000.00.00", b"00/Aaa/0000", b"00000000-0"];
@@ -140,6 +152,8 @@ mod tests {
             "ERROR: it failed",
             "01-02 03:04:05.678  1702  2395 D Window: printed",
             "2026-01-02 03:04:05, Info                  CBS    Loaded",
+            "[    1.234567] usb 1-1: new device, number 4",
+            "10.0.0.1 - - [02/Jan/2026:03:04:05 +0000] \"GET /a?b=c,d HTTP/1.1\" 200 5 \"-\" \"Mozilla/5.0 (X11; Linux)\"",
         ] {
             assert!(is(line), "{line}");
         }

@@ -16,7 +16,7 @@ use forebay_shared::DataType;
 use self::clause::Clauses;
 use self::lexer::Lexer;
 use super::scanner::{End, Scanner};
-use super::{Facts, Hint, extrapolate};
+use super::{Detail, Facts, Hint, extrapolate};
 
 pub(super) struct Sql {
     lexer: Lexer,
@@ -25,6 +25,10 @@ pub(super) struct Sql {
 
 /// Whether content that starts so is SQL: a keyword first, and mostly what SQL is made of.
 pub(super) fn looks_like(head: &[u8], whole: bool, hint: Hint) -> bool {
+    // A script names its interpreter so; what follows may start as a statement does.
+    if head.starts_with(b"#!") {
+        return false;
+    }
     let mut sql = Sql::new();
     sql.push(head);
     if whole {
@@ -64,9 +68,12 @@ impl Scanner for Sql {
             records: Some(records),
             max_depth: Some(clauses.max_depth),
             joins: Some(clauses.joins),
-            subqueries: Some(clauses.selects.saturating_sub(clauses.top_selects)),
-            aggregates: Some(clauses.aggregates),
-            set_operations: Some(clauses.set_operations),
+            detail: Detail {
+                subqueries: Some(clauses.selects.saturating_sub(clauses.top_selects)),
+                aggregates: Some(clauses.aggregates),
+                set_operations: Some(clauses.set_operations),
+                ..Detail::default()
+            },
             problem: if end.cut() { None } else { cut_short().or_else(|| clauses.problem()) },
             ..Facts::default()
         };

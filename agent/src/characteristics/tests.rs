@@ -1,3 +1,6 @@
+mod hostile;
+mod seeds;
+
 use proptest::prelude::*;
 
 use super::*;
@@ -72,53 +75,45 @@ fn text_that_is_not_utf8_keeps_its_type_and_the_problem_is_told() {
 }
 
 #[test]
+fn utf_16_is_read_as_what_it_holds() {
+    let wide = |text: &str| {
+        let units = std::iter::once(0xfeff).chain(text.encode_utf16());
+        units.flat_map(u16::to_le_bytes).collect::<Vec<_>>()
+    };
+    for (text, data_type, records) in [
+        ("{\"a\": \"é\"}", DataType::Json, 1),
+        ("a;b\r\n1;2\r\n", DataType::Csv, 2),
+        ("<?xml version=\"1.0\" encoding=\"utf-16\"?><r><a/></r>", DataType::Xml, 1),
+        ("once upon a time\nthere was 日本\n", DataType::Text, 2),
+    ] {
+        for size in [1, 3, 1000] {
+            let found = in_chunks(&wide(text), size, None, DEFAULT_BUDGET);
+            let vector = found.characteristics;
+            assert_eq!((vector.data_type, vector.data_volume.records), (data_type, Some(records)), "{text}");
+            assert_eq!((found.problem, vector.estimated), (None, false), "{text}");
+        }
+    }
+    let long = wide(&"id,name\n".repeat(100_000));
+    let part = characterise(&long, None, 100_001);
+    assert_eq!((part.data_type, part.data_volume.records, part.estimated), (DataType::Csv, Some(100_000), true));
+}
+
+#[test]
+fn a_number_that_the_budget_cuts_is_no_wrong_one() {
+    let batch = "{\"a\": [1.5, -2.25]}\n".repeat(10_000);
+    for budget in 100_000..100_025 {
+        let mut inspector = Inspector::new(None, budget);
+        inspector.push(batch.as_bytes());
+        assert_eq!(inspector.finish().problem, None, "{budget}");
+    }
+}
+
+#[test]
 fn json_that_breaks_late_is_json_still_and_told() {
     let text = format!("[{}", "{\"a\": 1},\n".repeat(20_000)) + "oops]";
     let found = in_chunks(text.as_bytes(), 50_000, None, DEFAULT_BUDGET);
     assert_eq!(found.characteristics.data_type, DataType::Json);
     assert!(found.problem.unwrap().contains("not JSON from byte"));
-}
-
-/// Deep, wide or never-ending; each with the type that it has.
-fn hostile() -> Vec<(DataType, Vec<u8>)> {
-    let times = |text: &str, count: usize| text.repeat(count).into_bytes();
-    let laughs: String =
-        (1..10).map(|n| format!("<!ENTITY l{n} \"{}\">\n", format!("&l{};", n - 1).repeat(10))).collect();
-    let aliases: String = ('b'..='i')
-        .map(|c| format!("{c}: &{c} [{}]\n", format!("*{},", (c as u8 - 1) as char).repeat(9) + "1"))
-        .collect();
-    vec![
-        (DataType::Json, times("[", 1 << 20)),
-        (DataType::Json, times("{\"a\":", 200_000)),
-        (DataType::Json, [b"[\"".to_vec(), times("a", 1 << 20)].concat()),
-        (DataType::Json, [b"{\"a\":1,\"b\":2,\"".to_vec(), times("k", 1 << 20)].concat()),
-        (DataType::Json, [b"[1,2,".to_vec(), times("9", 1 << 20), b"]".to_vec()].concat()),
-        (DataType::Xml, format!("<!DOCTYPE l [<!ENTITY l0 \"l\">\n{laughs}]><l>&l9;</l>").into_bytes()),
-        (DataType::Xml, times("<a>", 300_000)),
-        (DataType::Xml, [b"<a><b/><c/><d ".to_vec(), times("x='1' ", 200_000)].concat()),
-        (DataType::Yaml, format!("a: &a [1, 2, 3]\n{aliases}").into_bytes()),
-        (DataType::Yaml, times("- ", 100_000)),
-        (DataType::Yaml, [b"a: ".to_vec(), times("[", 1 << 20)].concat()),
-        (DataType::Sql, [b"SELECT ".to_vec(), times("(", 1 << 20)].concat()),
-        (DataType::Sql, [b"SELECT 1 FROM ".to_vec(), times("(SELECT 1 FROM ", 60_000)].concat()),
-        (DataType::Csv, [b"a,b\nc,d\n".to_vec(), times(",", 1 << 20)].concat()),
-        (DataType::Csv, [b"a,b\nc,d\ne,\"".to_vec(), times("\"\"", 1 << 19)].concat()),
-        (DataType::Text, times("\n", 1 << 20)),
-        (DataType::Text, times("word ", 200_000)),
-    ]
-}
-
-#[test]
-fn hostile_content_is_told_for_what_it_is_at_the_speed_of_other_content() {
-    for (data_type, bytes) in hostile() {
-        let start = std::time::Instant::now();
-        let found = in_chunks(&bytes, 64 << 10, None, DEFAULT_BUDGET);
-        let took = start.elapsed();
-        let begins = String::from_utf8_lossy(&bytes[..20]).into_owned();
-        assert_eq!(found.characteristics.data_type, data_type, "{begins}");
-        // An optimised build takes some milliseconds; this is for what is quadratic.
-        assert!(took < std::time::Duration::from_secs(5), "{begins}: {took:?}");
-    }
 }
 
 /// Text that is close to each of the formats.

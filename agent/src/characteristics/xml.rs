@@ -9,7 +9,7 @@ use forebay_shared::DataType;
 use self::markup::{Declarations, Markup};
 use super::keys::KeySet;
 use super::scanner::{End, Scanner};
-use super::{Facts, Hint, extrapolate};
+use super::{Detail, Facts, Hint, extrapolate, fan_out};
 
 /// Open elements whose names are kept to match their ends; deeper ones are only counted.
 const NAMED_LEVELS: usize = 1 << 14;
@@ -23,6 +23,10 @@ pub(super) struct Xml {
     depth: u32,
     max_depth: u32,
     elements: u64,
+    /// Elements with others within.
+    parents: u64,
+    /// The element that is open has had none within.
+    childless: bool,
     roots: u64,
     /// Children of the root, begun; and those that were whole at `settled`.
     children: u64,
@@ -64,6 +68,8 @@ impl Xml {
             depth: 0,
             max_depth: 0,
             elements: 0,
+            parents: 0,
+            childless: false,
             roots: 0,
             children: 0,
             whole_children: 0,
@@ -123,6 +129,8 @@ impl Xml {
 
     fn begin(&mut self, name: u32) {
         self.elements += 1;
+        self.parents += u64::from(self.childless);
+        self.childless = true;
         self.attributes = 0;
         self.names.insert_hash(u64::from(name) << 20 | 1);
         match self.depth {
@@ -182,6 +190,7 @@ impl Xml {
             self.open.pop();
         }
         self.depth = self.depth.saturating_sub(1);
+        self.childless = false;
         if self.depth == 1 {
             self.whole_children = self.children;
             self.settled = position + 1;
@@ -233,6 +242,10 @@ impl Scanner for Xml {
             max_depth: Some(self.max_depth),
             columns: (self.most_attributes > 0).then_some(self.most_attributes),
             distinct_keys: Some(self.names.len() as u32),
+            detail: Detail {
+                fan_out: fan_out(self.elements.saturating_sub(self.roots), self.parents),
+                ..Detail::default()
+            },
             problem: self.final_problem(end.cut()),
             ..Facts::default()
         };
@@ -259,6 +272,7 @@ mod tests {
             let found = of(text, size);
             assert_eq!((found.records, found.max_depth, found.distinct_keys), (Some(2), Some(3), Some(3)));
             assert_eq!((found.columns, found.problem), (Some(1), None), "{size}");
+            assert_eq!(found.detail.fan_out, Some(3.0 / 2.0));
         }
     }
 

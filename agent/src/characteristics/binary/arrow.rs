@@ -7,10 +7,14 @@
 //!
 //! Bodies are skipped: rows are the record batches' lengths, added.
 
+mod stream;
+
 use super::cursor::{Cursor, little};
 use super::flatbuffer::Table;
 use super::{Detail, Facts, Held};
 use crate::characteristics::extrapolate;
+
+pub(super) use self::stream::{Stream, starts};
 
 /// Fields of a schema that are looked at, and how deep: tables may be shared, so a small buffer may hold a huge tree.
 const MOST_FIELDS: u32 = 100_000;

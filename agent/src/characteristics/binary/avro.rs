@@ -8,9 +8,13 @@
 //! schema within a budget, and no further than to the depth that the schema allows.
 
 mod schema;
+mod stream;
 mod values;
 
+use std::borrow::Cow;
+
 use self::schema::Schema;
+pub(super) use self::stream::Stream;
 use self::values::Values;
 use super::cursor::Cursor;
 use super::unpack::{Codec, unpack};
@@ -134,30 +138,41 @@ fn blocks(cursor: &mut Cursor<'_>, header: &Header<'_>, schema: Option<&Schema>,
         if !blocks.depth_is_exact {
             continue;
         }
-        let (room, packed) = (MOST_UNPACKED - unpacked, block);
-        let inside = match header.codec {
-            b"null" => Some(std::borrow::Cow::Borrowed(&packed[..packed.len().min(room)])),
-            b"deflate" => Some(unpack(Codec::Deflate, &packed[..packed.len().min(room)], room).bytes.into()),
-            // Snappy's blocks end with the CRC-32 of what they hold.
-            b"snappy" => {
-                packed.split_last_chunk::<4>().map(|(packed, _)| unpack(Codec::Snappy, packed, room).bytes.into())
-            }
-            b"zstandard" => Some(unpack(Codec::Zstd, packed, room).bytes.into()),
-            _ => None,
-        };
-        let Some(inside) = inside else {
-            blocks.depth_is_exact = false;
-            continue;
-        };
-        // A block takes from the budget what it is, or what it becomes, whichever is more.
-        unpacked += inside.len().max(packed.len()).min(room);
-        blocks.depth_is_exact = values.read(&inside, count);
+        blocks.depth_is_exact = look(header.codec, block, count, values, &mut unpacked);
     }
     blocks.enough = !cursor.is_empty() && blocks.problem.is_none() && !cut;
     blocks.depth_is_exact &= !blocks.enough;
     blocks.depth = values.map_or(0, |values| values.depth());
     blocks.depth_is_exact |= deepest.is_some() && deepest == Some(blocks.depth);
     blocks
+}
+
+/// Unpacks a block within what is left of the budget and walks its values; whether to their end.
+fn look(codec: &[u8], packed: &[u8], count: u64, values: &mut Values<'_>, unpacked: &mut usize) -> bool {
+    let room = MOST_UNPACKED - *unpacked;
+    let codec = match codec {
+        b"null" => None,
+        b"deflate" => Some(Codec::Deflate),
+        b"snappy" => Some(Codec::Snappy),
+        b"zstandard" => Some(Codec::Zstd),
+        b"bzip2" => Some(Codec::Bzip2),
+        b"xz" => Some(Codec::Xz),
+        _ => return false,
+    };
+    // Snappy's blocks end with the CRC-32 of what they hold.
+    let packed = match codec {
+        Some(Codec::Snappy) => &packed[..packed.len().saturating_sub(4)],
+        Some(Codec::Deflate) | None => &packed[..packed.len().min(room)],
+        _ => packed,
+    };
+    let cost = codec.map_or(1, Codec::cost);
+    let inside = match codec {
+        None => Cow::Borrowed(packed),
+        Some(codec) => unpack(codec, packed, room / cost).bytes.into(),
+    };
+    // A block takes from the budget what it is, or what it becomes, whichever is more.
+    *unpacked += (inside.len() * cost).max(packed.len()).min(room);
+    values.read(&inside, count)
 }
 
 /// Count and length of a block that ends past what is held, but not past the batch.

@@ -2,11 +2,11 @@
 //! is text.
 
 use super::cursor::Cursor;
-use super::{Facts, Held, Hint};
-use crate::characteristics::extrapolate;
+use super::{Detail, Facts, Held, Hint};
+use crate::characteristics::{extrapolate, fan_out};
 
-/// Bytes walked: some 10 ms of work.
-const BUDGET: usize = 4 << 20;
+/// Bytes walked: some 20 ms of work.
+const BUDGET: usize = 8 << 20;
 /// Containers within containers: 16 B each.
 const MOST_DEPTH: usize = 100_000;
 /// Numbers and their like are shorter.
@@ -43,7 +43,10 @@ struct Scan {
     items: u64,
     /// Each top object is a map or an array.
     containers: bool,
+    /// Keys and containers among them.
     values: u64,
+    keys: u64,
+    opened: u64,
     texts: u64,
     max_depth: u32,
     columns: u64,
@@ -82,6 +85,8 @@ impl Scan {
             items: 0,
             containers: true,
             values: 0,
+            keys: 0,
+            opened: 0,
             texts: 0,
             max_depth: 0,
             columns: 0,
@@ -107,6 +112,8 @@ impl Scan {
                 }
             };
             self.values += 1;
+            self.keys += u64::from(key);
+            self.opened += u64::from(opened.is_some());
             if open.is_empty() {
                 self.containers &= opened.is_some();
                 if self.objects == 0 {
@@ -220,6 +227,7 @@ impl Scan {
             End::Inside if whole => Some("cut short: ends within a MessagePack value"),
             _ => None,
         };
+        let within = self.values.saturating_sub(self.keys + self.objects);
         Facts {
             records: Some(records),
             max_depth: Some(self.max_depth),
@@ -227,6 +235,7 @@ impl Scan {
                 .contains(&self.columns)
                 .then(|| u32::try_from(self.columns).unwrap_or(u32::MAX)),
             null_share: (self.leaves > 0).then(|| self.nulls as f64 / self.leaves as f64),
+            detail: Detail { fan_out: fan_out(within, self.opened), ..Detail::default() },
             estimated: Some(!whole),
             problem: problem.map(str::to_owned),
             ..Facts::default()
@@ -260,7 +269,9 @@ mod tests {
             assert_eq!((found.records, found.max_depth), (Some(records), Some(depth)), "{bytes:?}");
             assert_eq!((found.problem, found.estimated), (None, Some(false)));
         }
-        assert_eq!(of(&array, Hint::None).unwrap().null_share, Some(2.0 / 6.0));
+        let found = of(&array, Hint::None).unwrap();
+        // Two maps, each of a null and an array of two.
+        assert_eq!((found.null_share, found.detail.fan_out), (Some(2.0 / 6.0), Some(10.0 / 5.0)));
     }
 
     #[test]

@@ -7,16 +7,32 @@ use flate2::{Decompress, FlushDecompress, Status};
 /// The widest zstd window that is unpacked: what zstd asks every decoder to support.
 const MOST_WINDOW: u64 = 8 << 20;
 const STEP: usize = 32 << 10;
+/// Packed bytes of bzip2 and xz that are unpacked.
+const MOST_SLOW: usize = 1 << 20;
+/// Memory of xz, in KiB: a dictionary is taken in as it fills.
+const XZ_MEMORY_KIB: u32 = (64 << 10) + 512;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Codec {
     Deflate,
     Zlib,
+    Bzip2,
+    Xz,
     Zstd,
     /// A raw block of Snappy.
     Snappy,
     /// A raw block of LZ4.
     Lz4,
+}
+
+impl Codec {
+    /// What an unpacked byte takes, in those of deflate: bzip2's takes some 30 ns, and xz's where it is hard to pack.
+    pub(super) fn cost(self) -> usize {
+        match self {
+            Self::Bzip2 | Self::Xz => 8,
+            _ => 1,
+        }
+    }
 }
 
 /// What came out.
@@ -34,6 +50,8 @@ pub(super) fn unpack(codec: Codec, packed: &[u8], most: usize) -> Unpacked {
     match codec {
         Codec::Deflate => inflate(packed, false, most),
         Codec::Zlib => inflate(packed, true, most),
+        Codec::Bzip2 => bzip2(slow(packed), most),
+        Codec::Xz => xz(slow(packed), most),
         Codec::Zstd => zstd(packed, most),
         Codec::Snappy => snappy(packed, most),
         Codec::Lz4 => lz4(packed, most),
@@ -66,6 +84,45 @@ pub(super) fn inflate_to(packed: &[u8], zlib: bool, mut more: impl FnMut(&[u8]) 
             _ => return (used, false),
         }
     }
+}
+
+fn slow(packed: &[u8]) -> &[u8] {
+    &packed[..packed.len().min(MOST_SLOW)]
+}
+
+fn bzip2(packed: &[u8], most: usize) -> Unpacked {
+    let mut stream = ::bzip2::Decompress::new(false);
+    gather(most, |piece| {
+        let (used, made) = (stream.total_in(), stream.total_out());
+        let status = stream.decompress(packed.get(used as usize..)?, piece).ok()?;
+        let ended = status == ::bzip2::Status::StreamEnd;
+        let (used, made) = (stream.total_in() - used, stream.total_out() - made);
+        (ended || used > 0 || made > 0).then_some((made as usize, ended))
+    })
+}
+
+fn xz(packed: &[u8], most: usize) -> Unpacked {
+    let mut stream = lzma_rust2::XzStream::new_mem_limit(true, XZ_MEMORY_KIB);
+    let mut rest = packed;
+    gather(most, |piece| {
+        let step = stream.process(rest, piece, lzma_rust2::Action::Finish).ok()?;
+        rest = &rest[step.bytes_consumed..];
+        let ended = step.status == lzma_rust2::Status::StreamEnd;
+        (ended || step.bytes_consumed > 0 || step.bytes_produced > 0).then_some((step.bytes_produced, ended))
+    })
+}
+
+/// What a decoder makes, step by step: how many bytes, and whether they were the last; nothing where it fails or sticks.
+fn gather(most: usize, mut step: impl FnMut(&mut [u8]) -> Option<(usize, bool)>) -> Unpacked {
+    let (mut bytes, mut piece) = (Vec::new(), vec![0; STEP]);
+    while let Some((made, ended)) = step(&mut piece) {
+        let room = most - bytes.len();
+        bytes.extend_from_slice(&piece[..made.min(room)]);
+        if ended || made > room {
+            return Unpacked { bytes, used: 0, complete: ended && made <= room };
+        }
+    }
+    Unpacked { bytes, used: 0, complete: false }
 }
 
 fn zstd(packed: &[u8], most: usize) -> Unpacked {
@@ -127,12 +184,23 @@ mod tests {
                 encoder.finish().unwrap()
             }
             Codec::Zstd => ruzstd::encoding::compress_to_vec(bytes, ruzstd::encoding::CompressionLevel::Fastest),
+            Codec::Bzip2 => {
+                let mut encoder = ::bzip2::write::BzEncoder::new(Vec::new(), ::bzip2::Compression::default());
+                encoder.write_all(bytes).unwrap();
+                encoder.finish().unwrap()
+            }
+            Codec::Xz => {
+                let mut encoder = lzma_rust2::XzWriter::new(Vec::new(), lzma_rust2::XzOptions::with_preset(6)).unwrap();
+                encoder.write_all(bytes).unwrap();
+                encoder.finish().unwrap()
+            }
             Codec::Snappy => snap::raw::Encoder::new().compress_vec(bytes).unwrap(),
             Codec::Lz4 => lz4_flex::block::compress(bytes),
         }
     }
 
-    const ALL: [Codec; 5] = [Codec::Deflate, Codec::Zlib, Codec::Zstd, Codec::Snappy, Codec::Lz4];
+    const ALL: [Codec; 7] =
+        [Codec::Deflate, Codec::Zlib, Codec::Bzip2, Codec::Xz, Codec::Zstd, Codec::Snappy, Codec::Lz4];
 
     #[test]
     fn what_was_packed_comes_out_and_never_more_than_the_bound() {

@@ -98,13 +98,15 @@ fn look(members: &mut Members, member: &Member<'_>, packed: &[u8], examine: Exam
             return member.packed_len;
         }
         (8, _) => Codec::Deflate,
+        (12, Some(_)) => Codec::Bzip2,
         (93, _) => Codec::Zstd,
+        (95, Some(_)) => Codec::Xz,
         _ => {
             members.sealed("a member of the zip is packed in a way that is not looked into");
             return member.packed_len;
         }
     };
-    let (unpacked, sound) = unpack_member(member, codec, &packed[..claimed], room);
+    let (unpacked, sound) = unpack_member(member, codec, &packed[..claimed], room / codec.cost());
     let length = unpacked.bytes.len() as u64;
     let total = match member.unpacked_len {
         _ if unpacked.complete => length,
@@ -112,7 +114,7 @@ fn look(members: &mut Members, member: &Member<'_>, packed: &[u8], examine: Exam
         None => length + 1,
     };
     members.add(examine(&unpacked.bytes, total, member.extension()), &unpacked.bytes);
-    members.spend(unpacked.used.saturating_sub(unpacked.bytes.len()));
+    members.spend(unpacked.used.saturating_sub(unpacked.bytes.len()) + unpacked.bytes.len() * (codec.cost() - 1));
     if !sound {
         members.problem("a member of the zip is malformed, or not as long as it claims");
     }

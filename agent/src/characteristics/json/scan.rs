@@ -8,10 +8,12 @@
 //! Once a first value has filled its line, values are taken to be one a line, and a bad line costs that line alone.
 //! What many write though the grammar forbids it is let pass, and told.
 
+mod members;
 mod token;
 
 use super::super::keys::KeySet;
 use super::stack::Stack;
+use members::Successors;
 use token::{KeyText, Number, Word};
 
 /// How the input ended.
@@ -75,6 +77,7 @@ pub(super) struct Scan {
     key: KeyText,
     number: Number,
     word: Word,
+    successors: Successors,
     /// Set after each newline between values.
     fresh_line: bool,
     /// Fields of the record in hand.
@@ -106,7 +109,7 @@ pub(super) struct Scan {
     /// Of them, nulls and empty strings.
     pub(super) nulls: u64,
     /// Objects and arrays begun, and keys.
-    opened: u64,
+    pub(super) opened: u64,
     key_count: u64,
     pub(super) lenient: Option<Lenient>,
 }
@@ -123,6 +126,7 @@ impl Scan {
             key: KeyText::default(),
             number: Number::default(),
             word: Word::default(),
+            successors: Successors::new(),
             fresh_line: true,
             fields: 0,
             ended: Ended::Clean,
@@ -164,7 +168,10 @@ impl Scan {
     /// How the input ended, once it has.
     pub(super) fn finish(&mut self) -> Ended {
         let token = match self.within {
-            Within::Number => self.end_number(self.number, None, 0),
+            // A number that is not all there is no wrong one.
+            Within::Number if self.stack.depth() == 0 || self.number.complete() => {
+                self.end_number(self.number, None, 0)
+            }
             Within::Word => self.end_word(None, 0),
             _ => Err(Stop::End),
         };
@@ -187,6 +194,11 @@ impl Scan {
     /// Brackets, keys and values that were as they should be.
     pub(super) fn tokens(&self) -> u64 {
         self.opened + self.key_count + self.leaves
+    }
+
+    /// Values that are in an object or array.
+    pub(super) fn children(&self) -> u64 {
+        (self.opened + self.leaves).saturating_sub(self.values + self.bad_lines)
     }
 
     pub(super) fn depth(&self) -> usize {
@@ -233,33 +245,47 @@ impl Scan {
     #[inline(always)]
     fn run(&mut self, bytes: &[u8], mut at: usize, expect: &mut Expect) -> Result<(), Stop> {
         loop {
+            match *expect {
+                Expect::Key | Expect::KeyOrEnd => (at, *expect) = self.members(bytes, at, *expect),
+                Expect::Value | Expect::ValueOrEnd if self.stack.in_array() => {
+                    (at, *expect) = self.items(bytes, at, *expect);
+                }
+                _ => {}
+            }
+            let start = at;
             at = self.token(bytes, at)?;
-            if *expect == Expect::CommaOrEnd {
-                if bytes[at] != b',' {
-                    (at, *expect) = self.close(bytes[at], at)?;
-                    continue;
+            match *expect {
+                Expect::CommaOrEnd if bytes[at] == b',' => {
+                    *expect = self.comma(at);
+                    at += 1;
                 }
-                *expect = self.comma(at);
-                at = self.token(bytes, at + 1)?;
-            }
-            if matches!(*expect, Expect::Key | Expect::KeyOrEnd) {
-                if bytes[at] == b'}' {
+                Expect::CommaOrEnd => (at, *expect) = self.close(bytes[at], at)?,
+                Expect::Key | Expect::KeyOrEnd if bytes[at] == b'}' => {
                     (at, *expect) = self.early_end(*expect, b'}', at)?;
-                    continue;
                 }
-                at = self.key(bytes, at)?;
-                *expect = Expect::Colon;
-                at = self.token(bytes, at)?;
-            }
-            if *expect == Expect::Colon {
-                if bytes[at] != b':' {
-                    return Err(Stop::Bad(at));
+                Expect::Key | Expect::KeyOrEnd => {
+                    let hash;
+                    (at, hash) = self.key(bytes, at)?;
+                    *expect = Expect::Colon;
+                    at = self.token(bytes, at)?;
+                    at = self.colon(bytes, at, expect)?;
+                    at = self.token(bytes, at)?;
+                    self.successors.learn(&bytes[start..at], hash);
+                    (at, *expect) = self.value(*expect, bytes, at)?;
                 }
-                *expect = Expect::Value;
-                at = self.token(bytes, at + 1)?;
+                Expect::Colon => at = self.colon(bytes, at, expect)?,
+                Expect::Value | Expect::ValueOrEnd => (at, *expect) = self.value(*expect, bytes, at)?,
             }
-            (at, *expect) = self.value(*expect, bytes, at)?;
         }
+    }
+
+    #[inline(always)]
+    fn colon(&self, bytes: &[u8], at: usize, expect: &mut Expect) -> Step {
+        if bytes[at] != b':' {
+            return Err(Stop::Bad(at));
+        }
+        *expect = Expect::Value;
+        Ok(at + 1)
     }
 
     /// The end of the token that the last chunk ended within.
@@ -352,6 +378,7 @@ impl Scan {
         self.max_depth = self.max_depth.max(u32::try_from(depth).unwrap_or(u32::MAX));
         if depth == self.record_depth() {
             self.fields = 0;
+            self.successors.begin();
         }
         self.opened += 1;
         if object { Expect::KeyOrEnd } else { Expect::ValueOrEnd }
@@ -405,8 +432,7 @@ impl Scan {
     #[inline(always)]
     fn comma(&mut self, at: usize) -> Expect {
         if self.stack.depth() == 1 && self.top_is_array {
-            self.settled = self.position(at);
-            self.settled_elements = self.elements;
+            self.settle(at);
         }
         if self.stack.in_object() { Expect::Key } else { Expect::Value }
     }

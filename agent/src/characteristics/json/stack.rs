@@ -41,6 +41,12 @@ impl Stack {
         self.depth > 0 && self.top & 1 == 1
     }
 
+    /// Whether it is an array.
+    #[inline]
+    pub(super) fn in_array(&self) -> bool {
+        self.depth > 0 && self.top & 1 == 0
+    }
+
     pub(super) fn clear(&mut self) {
         *self = Self::default();
     }
@@ -57,10 +63,10 @@ mod tests {
             let mut stack = Stack::default();
             opened.iter().for_each(|object| stack.push(*object));
             for (at, object) in opened.iter().enumerate().rev() {
-                prop_assert_eq!((stack.depth(), stack.in_object()), (at + 1, *object));
+                prop_assert_eq!((stack.depth(), stack.in_object(), stack.in_array()), (at + 1, *object, !*object));
                 stack.pop();
             }
-            prop_assert_eq!((stack.depth(), stack.in_object()), (0, false));
+            prop_assert_eq!((stack.depth(), stack.in_object(), stack.in_array()), (0, false, false));
         }
     }
 }

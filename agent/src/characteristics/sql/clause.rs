@@ -107,6 +107,11 @@ impl Clauses {
         self.problem.map(|problem| format!("not SQL in statement {}: {problem}", self.problem_in))
     }
 
+    /// A table's name comes next.
+    pub(super) fn wants_table(&self) -> bool {
+        matches!(self.before, Before::Word(Word::From | Word::Join))
+    }
+
     fn tell(&mut self, problem: &'static str) {
         if self.problem.is_none() {
             self.problem = Some(problem);
@@ -143,12 +148,16 @@ impl Clauses {
             Word::From => self.from(),
             Word::Join | Word::Apply => self.join(),
             Word::EndsFrom => self.level().from = false,
+            // Rows in parentheses, with commas between them.
+            Word::Values => (self.level().from, self.level().in_from) = (false, false),
             Word::SetOperation => {
                 self.set_operations = self.set_operations.saturating_add(1);
                 let level = self.level();
                 level.from = false;
                 level.set_operation = true;
             }
+            // FOR UPDATE ends the tables of a FROM.
+            Word::Update if self.level().from => self.level().from = false,
             Word::Update | Word::Delete => self.level().may_have_from = true,
             _ => {}
         }

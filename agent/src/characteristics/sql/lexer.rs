@@ -18,6 +18,7 @@ enum State {
     Escape(u8),
     Dash,
     Slash,
+    Hash,
     LineComment,
     /// With its nesting, and the byte before.
     BlockComment(u32, u8),
@@ -110,6 +111,14 @@ impl Lexer {
                 clauses.sign(b'-');
                 self.begin(byte, position, clauses)
             }
+            // PostgreSQL's operators, SQL Server's tables, or MySQL's comment.
+            State::Hash if byte == b'>' => {
+                clauses.sign(b'#');
+                State::Between
+            }
+            State::Hash if is_letter(byte) && clauses.wants_table() => self.begin(byte, position, clauses),
+            State::Hash if byte == b'\n' => State::Between,
+            State::Hash => State::LineComment,
             State::LineComment if byte == b'\n' => State::Between,
             State::LineComment => State::LineComment,
             State::BlockComment(depth, before) => block_comment(depth, before, byte),
@@ -140,7 +149,7 @@ impl Lexer {
             }
             b'-' => State::Dash,
             b'/' => State::Slash,
-            b'#' => State::LineComment,
+            b'#' => State::Hash,
             b'$' => {
                 self.len = 0;
                 State::Tag

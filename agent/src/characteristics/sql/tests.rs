@@ -25,6 +25,10 @@ fn joins_are_clauses_and_commas_between_tables() {
         ("SELECT 'FROM a, b JOIN c' -- FROM x, y\n FROM \"join\", `t,u` /* , /* , */ , */", 1),
         ("SELECT $$ FROM a, b $$, $x$ $$ , $x$ FROM t, u", 1),
         ("SELECT t.join, t.from FROM t", 0),
+        ("SELECT * FROM (VALUES (1, 'a'), (2, 'b')) AS v (x, y), t", 1),
+        ("SELECT a FROM t, u FOR UPDATE OF t, u", 1),
+        ("SELECT a #> '{x,y}', b #>> '{z}' FROM t, u # , v", 1),
+        ("SELECT * FROM #scratch AS s, t", 1),
     ] {
         assert_eq!(of(text, 1000).joins, Some(joins), "{text}");
     }
@@ -50,8 +54,8 @@ fn depth_is_that_of_selects_within_selects() {
 #[test]
 fn statements_subqueries_aggregates_and_set_operations_are_counted() {
     let found = of("SELECT count(*), sum(a) FROM (SELECT 1) EXCEPT SELECT 2; ; -- end;\nSELECT ';';\n", 7);
-    assert_eq!((found.records, found.subqueries, found.aggregates), (Some(2), Some(1), Some(2)));
-    assert_eq!((found.set_operations, found.problem), (Some(1), None));
+    assert_eq!((found.records, found.detail.subqueries, found.detail.aggregates), (Some(2), Some(1), Some(2)));
+    assert_eq!((found.detail.set_operations, found.problem), (Some(1), None));
 }
 
 #[test]
@@ -76,6 +80,7 @@ fn a_keyword_does_not_make_prose_sql() {
         is("-- a comment\nselect 1 from t")
             && is("SELECT a, FROM t JOIN JOIN u ON (a = ;")
             && is("SET a = 1;\nSELECT 2;")
+            && !is("#!/bin/sh\nset -e\nfor a in b c; do\n  echo $a\ndone\n")
     );
     assert!(is("CREATE TABLE t (id bigint primary key, name varchar(20) not null);"));
     assert!(

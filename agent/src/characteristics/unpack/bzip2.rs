@@ -5,6 +5,9 @@ use bzip2::{Decompress, Status};
 use super::gather::Gather;
 use super::{Decoder, OUT, Sink, Stop};
 
+/// Bytes given to the decoder at a time: a block is unpacked, in some 30 ms, when its last byte has come.
+const STEP: usize = 16 << 10;
+
 /// What a block starts with, and what stands for one in an empty stream.
 const BLOCK: [u8; 6] = [0x31, 0x41, 0x59, 0x26, 0x53, 0x59];
 const END: [u8; 6] = [0x17, 0x72, 0x45, 0x38, 0x50, 0x90];
@@ -78,7 +81,22 @@ impl Bzip2 {
 const WRONG: Stop = Stop::Bad("its data does not unpack, or its check sum is wrong");
 
 impl Decoder for Bzip2 {
-    fn push(&mut self, mut bytes: &[u8], sink: &mut Sink) -> Result<(), Stop> {
+    fn push(&mut self, bytes: &[u8], sink: &mut Sink) -> Result<(), Stop> {
+        bytes.chunks(STEP).try_for_each(|step| {
+            sink.worth_more()?;
+            self.step(step, sink)
+        })
+    }
+
+    fn finish(&mut self, sink: &mut Sink) -> Result<(), Stop> {
+        self.unpack(&mut &[][..], sink)?;
+        let whole = self.stream.is_none() && self.streams > 0 && self.magic.is_empty();
+        if whole { Ok(()) } else { Err(Stop::Bad("cut short")) }
+    }
+}
+
+impl Bzip2 {
+    fn step(&mut self, mut bytes: &[u8], sink: &mut Sink) -> Result<(), Stop> {
         while !bytes.is_empty() {
             if self.stream.is_some() {
                 let before = bytes.len();
@@ -91,11 +109,5 @@ impl Decoder for Bzip2 {
             }
         }
         Ok(())
-    }
-
-    fn finish(&mut self, sink: &mut Sink) -> Result<(), Stop> {
-        self.unpack(&mut &[][..], sink)?;
-        let whole = self.stream.is_none() && self.streams > 0 && self.magic.is_empty();
-        if whole { Ok(()) } else { Err(Stop::Bad("cut short")) }
     }
 }

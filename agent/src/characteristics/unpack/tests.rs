@@ -182,6 +182,30 @@ fn a_bomb_stops_at_the_limit_and_is_told() {
 }
 
 #[test]
+fn slow_decoders_stop_where_they_find_noise() {
+    let mut random = fastrand::Rng::with_seed(11);
+    let noise: Vec<u8> = (0..1_500_000).map(|_| random.u8(..)).collect();
+    for packed in [bzip2_of(&noise), xz_of(&noise)] {
+        let mut unpacking = Unpacking::begin(&packed, Hint::None, u64::MAX).unwrap();
+        packed.chunks(64 << 10).for_each(|chunk| unpacking.push(chunk));
+        assert!(!unpacking.wants_all() && unpacking.sink.taken < 1 << 20, "{}", unpacking.sink.taken);
+        let unpacked = unpacking.finish(packed.len() as u64);
+        assert!(unpacked.estimated && unpacked.problem.is_none());
+        assert!((1_400_000..1_600_000).contains(&unpacked.bytes), "{}", unpacked.bytes);
+    }
+}
+
+#[test]
+fn a_frame_that_needs_a_dictionary_says_so_and_frames_of_pzstd_are_found() {
+    let needs = [0x28, 0xb5, 0x2f, 0xfd, 0x01, 0x58, 7, 1, 0, 0, 0, 0, 0, 0, 0, 0];
+    assert!(look(&needs, 99, 99).problem.unwrap().contains("dictionary"));
+    let parallel = [&0x184d_2a50_u32.to_le_bytes()[..], &[4, 0, 0, 0, 9, 9, 0, 0], &zstd_of(&rows(500))].concat();
+    let found = look(&parallel, 7, DEFAULT_BUDGET).characteristics;
+    assert_eq!((found.compression, found.data_type), (Compression::Zstd, DataType::Csv));
+    assert_eq!(found.data_volume.records, Some(500));
+}
+
+#[test]
 fn a_zstd_window_wider_than_ours_costs_what_is_past_the_first_bytes_only() {
     let raw = |content: &[u8], last: bool| {
         let header = (content.len() as u32) << 3 | u32::from(last);

@@ -53,7 +53,10 @@ fn wrong(error: &std::io::Error, action: Action) -> &'static str {
 
 impl Decoder for Xz {
     fn push(&mut self, bytes: &[u8], sink: &mut Sink) -> Result<(), Stop> {
-        bytes.chunks(STEP).try_for_each(|step| self.unpack(step, Action::Run, sink))
+        bytes.chunks(STEP).try_for_each(|step| {
+            sink.worth_more()?;
+            self.unpack(step, Action::Run, sink)
+        })
     }
 
     fn finish(&mut self, sink: &mut Sink) -> Result<(), Stop> {

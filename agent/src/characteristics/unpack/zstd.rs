@@ -103,6 +103,9 @@ impl Zstd {
                 let header = [&(MAGIC as u32).to_le_bytes()[..], &[descriptor, WINDOW]].concat();
                 self.begin_frame(header).map_err(|_| wrong)?;
             }
+            Err(FrameDecoderError::DictNotProvided { .. }) => {
+                return Err(Stop::Bad("needs a dictionary that is not with it"));
+            }
             begun => begun.map_err(|_| wrong)?,
         }
         self.enter(State::BlockHeader);

@@ -21,11 +21,11 @@ fn framed(message: &[Value], marked: bool, body: usize) -> Vec<u8> {
     [mark, &(metadata.len() as u32).to_le_bytes(), &metadata, &vec![0; body]].concat()
 }
 
-fn schema_message(marked: bool) -> Vec<u8> {
+pub(in super::super) fn schema_message(marked: bool) -> Vec<u8> {
     framed(&[Value::Scalar(4, 2), Value::Scalar(1, 1), Value::Table(schema())], marked, 0)
 }
 
-fn rows(rows: u64, marked: bool) -> Vec<u8> {
+pub(in super::super) fn rows(rows: u64, marked: bool) -> Vec<u8> {
     let header = vec![Value::Scalar(rows, 8)];
     framed(&[Value::Scalar(4, 2), Value::Scalar(3, 1), Value::Table(header), Value::Scalar(64, 8)], marked, 64)
 }

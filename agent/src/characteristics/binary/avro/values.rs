@@ -27,8 +27,21 @@ pub(super) struct Values<'s> {
 }
 
 impl<'s> Values<'s> {
+    /// Values that are walked, of all blocks.
+    pub(super) const MOST: u64 = MOST_VALUES;
+
     pub(super) fn new(schema: &'s Schema) -> Self {
-        Self { schema, open: Vec::new(), left: MOST_VALUES, depth: 0 }
+        Self::resume(schema, MOST_VALUES, 0)
+    }
+
+    /// Goes on after other blocks.
+    pub(super) fn resume(schema: &'s Schema, left: u64, depth: u32) -> Self {
+        Self { schema, open: Vec::new(), left, depth }
+    }
+
+    /// Values that may still be walked.
+    pub(super) fn left(&self) -> u64 {
+        self.left
     }
 
     /// The deepest value so far.

@@ -9,10 +9,13 @@ use super::{Facts, Held, MOST_UNPACKED};
 /// A tag that is longer is left out: those asked for are short.
 const MOST_TAG: usize = 4 << 10;
 const MOST_SHEETS: usize = 1_000;
+/// Bytes that each byte of a workbook may unpack to; spreadsheet programs' sheets reach 20.
+const MOST_SHEET_RATIO: usize = 32;
 
 pub(super) fn facts(held: &Held<'_>, directory: &Directory<'_>) -> Facts {
     let (mut rows, mut columns, mut estimated, mut problem) = (0_u64, 0, false, None);
-    let mut room = MOST_UNPACKED;
+    // Sheets are not kept: they may be as much longer than what is held as other batches that are unpacked.
+    let mut room = MOST_UNPACKED.max(held.head().len().saturating_mul(MOST_SHEET_RATIO));
     let is_sheet = |name: &[u8]| name.starts_with(b"xl/worksheets/") && name.ends_with(b".xml");
     for member in directory.members().filter(|member| is_sheet(member.name)).take(MOST_SHEETS) {
         let Some(packed) = member.packed(held).filter(|_| !member.encrypted) else {

@@ -58,7 +58,7 @@ impl Number {
         }
     }
 
-    fn complete(self) -> bool {
+    pub(super) fn complete(self) -> bool {
         matches!(self, Self::Zero | Self::Integer | Self::Fraction | Self::ExponentDigits)
     }
 }
@@ -83,7 +83,8 @@ impl Word {
     }
 }
 
-fn ends_scalar(byte: u8) -> bool {
+#[inline(always)]
+pub(super) fn ends_scalar(byte: u8) -> bool {
     matches!(byte, b' ' | b'\t' | b'\r' | b'\n' | b',' | b']' | b'}')
 }
 
@@ -123,20 +124,20 @@ impl Scan {
         }
     }
 
-    /// To past the closing quote of the key whose opening one is at `at`.
+    /// To past the closing quote of the key whose opening one is at `at`, and the key's hash; 0 of a long one.
     #[inline(always)]
-    pub(super) fn key(&mut self, bytes: &[u8], at: usize) -> Step {
+    pub(super) fn key(&mut self, bytes: &[u8], at: usize) -> Result<(usize, u64), Stop> {
         if bytes[at] != b'"' {
             return Err(Stop::Bad(at));
         }
         let start = at + 1;
         let end = string_special(bytes, start);
         if bytes.get(end) != Some(&b'"') || end - start > KEY_BYTES {
-            return self.long_key(bytes, start);
+            return self.long_key(bytes, start).map(|end| (end, 0));
         }
-        self.keys.insert(&bytes[start..end]);
+        let hash = self.keys.insert(&bytes[start..end]);
         self.count_key();
-        Ok(end + 1)
+        Ok((end + 1, hash))
     }
 
     fn long_key(&mut self, bytes: &[u8], at: usize) -> Step {
@@ -280,15 +281,10 @@ impl Scan {
     /// To the end of the word that starts at `at`.
     #[inline]
     pub(super) fn word(&mut self, bytes: &[u8], at: usize) -> Step {
-        let (null, length) = match bytes.get(at..at + 6) {
-            Some([b't', b'r', b'u', b'e', next, _]) if ends_scalar(*next) => (false, 4),
-            Some([b'n', b'u', b'l', b'l', next, _]) if ends_scalar(*next) => (true, 4),
-            Some([b'f', b'a', b'l', b's', b'e', next]) if ends_scalar(*next) => (false, 5),
-            _ => return self.long_word(bytes, at),
-        };
+        let Some((null, end)) = short_word(bytes, at) else { return self.long_word(bytes, at) };
         self.leaves += 1;
         self.nulls += u64::from(null);
-        Ok(at + length)
+        Ok(end)
     }
 
     fn long_word(&mut self, bytes: &[u8], at: usize) -> Step {
@@ -327,12 +323,29 @@ impl Scan {
     }
 }
 
-/// The end of a number of fewer than 16 bytes and without an exponent, if it is as the grammar has it.
+/// The end of a word of JSON's that is at hand with what follows it, and whether it is null.
 #[inline(always)]
-fn short_number(bytes: &[u8], at: usize) -> Option<usize> {
-    let (digits, points) = numerals(bytes.get(at..at + 16)?.try_into().ok()?);
+pub(super) fn short_word(bytes: &[u8], at: usize) -> Option<(bool, usize)> {
+    match bytes.get(at..at + 6)? {
+        [b't', b'r', b'u', b'e', next, _] if ends_scalar(*next) => Some((false, at + 4)),
+        [b'n', b'u', b'l', b'l', next, _] if ends_scalar(*next) => Some((true, at + 4)),
+        [b'f', b'a', b'l', b's', b'e', next] if ends_scalar(*next) => Some((false, at + 5)),
+        _ => None,
+    }
+}
+
+/// The end of a number of fewer than 32 bytes and without an exponent, if it is as the grammar has it.
+#[inline(always)]
+pub(super) fn short_number(bytes: &[u8], at: usize) -> Option<usize> {
     let minus = u32::from(bytes[at] == b'-');
-    let length = (digits | points | minus).trailing_ones();
+    let (mut digits, mut points) = numerals(bytes.get(at..at + 16)?.try_into().ok()?);
+    let mut length = (digits | points | minus).trailing_ones();
+    if length == 16 {
+        let (more, further) = numerals(bytes.get(at + 16..at + 32)?.try_into().ok()?);
+        (digits, points) = (digits | more << 16, points | further << 16);
+        length = (digits | points | minus).trailing_ones();
+        (length < 32).then_some(())?;
+    }
     let (points, body) = ((points & ((1 << length) - 1)) >> minus, length - minus);
     let zero = bytes[at + minus as usize] == b'0';
     // A zero stands alone before the point, and the point has digits on both sides.
@@ -341,7 +354,7 @@ fn short_number(bytes: &[u8], at: usize) -> Option<usize> {
         _ if points & (points - 1) != 0 => false,
         point => point != 1 && (point == 2 || !zero) && point.trailing_zeros() + 1 < body,
     };
-    (grammatical && length < 16).then_some(at + length as usize)
+    grammatical.then_some(at + length as usize)
 }
 
 /// The start of a word that the end of the input cut.

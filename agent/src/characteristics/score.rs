@@ -36,8 +36,7 @@ pub(super) fn of(batch: &DataCharacteristics, facts: &Facts) -> f64 {
     }
     let count = |number: Option<u32>| f64::from(number.unwrap_or(0));
     let detail = &facts.detail;
-    let query =
-        count(facts.joins) + count(detail.subqueries) + count(detail.aggregates) + count(detail.set_operations);
+    let query = count(facts.joins) + count(detail.subqueries) + count(detail.aggregates) + count(detail.set_operations);
     let shape = 1.0 + SHAPE * (1.0 + count(parts.max_depth)).log2() + SHAPE * (1.0 + query).log2();
     let unpacked = volume.unpacked_bytes.unwrap_or(volume.bytes) as f64;
     let values = if has_values(batch.data_type) {

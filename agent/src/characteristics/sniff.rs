@@ -18,7 +18,8 @@ pub(super) const SAMPLE: usize = 64 << 10;
 ///
 /// The strictest grammar is asked first: what is JSON is YAML as well, and a log may be read as a table.
 pub(super) fn scanner(head: &[u8], whole: bool, hint: Hint) -> Box<dyn Scanner> {
-    if json::looks_like(head, whole, hint) {
+    // A document of YAML begins with it; no number does.
+    if !head.starts_with(b"---") && json::looks_like(head, whole, hint) {
         return Box::new(Json::new(hint));
     }
     if xml::looks_like(head, whole, hint) {
@@ -103,6 +104,19 @@ fn is_control(byte: u8) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::characteristics::characterise;
+
+    #[test]
+    fn a_document_of_yaml_is_none_of_json() {
+        let finding = characterise(b"---\nkind: a\nmetadata:\n  name: b\n", None, 1 << 20);
+        assert_eq!((finding.data_type, finding.data_volume.records), (DataType::Yaml, Some(1)));
+    }
+
+    #[test]
+    fn words_of_orc_are_no_text() {
+        let words = [&b"ORC\x0a\x03"[..], &b"word and word ".repeat(10_000)].concat();
+        assert_eq!(characterise(&words, None, 1 << 20).data_type, DataType::Orc);
+    }
 
     #[test]
     fn text_may_start_as_a_magic_does_and_may_be_latin_1() {

@@ -33,6 +33,8 @@ use tokio::net::TcpListener;
 use tokio::sync::{broadcast, mpsc};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
+use tracing_subscriber::layer::{Layer as _, SubscriberExt as _};
+use tracing_subscriber::util::SubscriberInitExt as _;
 
 use crate::api;
 use crate::args::{ServeArgs, Target};
@@ -260,15 +262,11 @@ async fn receive(
     }
 }
 
-/// Logs to standard error; `FOREBAY_LOG` filters as usual.
+/// Logs to standard error.
 pub(crate) fn telemetry() {
-    let filter = tracing_subscriber::EnvFilter::try_from_env("FOREBAY_LOG")
-        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
-    let _ = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_ansi(std::io::stderr().is_terminal())
-        .with_writer(std::io::stderr)
-        .try_init();
+    let lines =
+        tracing_subscriber::fmt::layer().with_ansi(std::io::stderr().is_terminal()).with_writer(std::io::stderr);
+    let _ = tracing_subscriber::registry().with(lines.with_filter(forebay_shared::log::filter())).try_init();
 }
 
 /// SIGTERM or SIGINT.

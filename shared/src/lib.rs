@@ -4,8 +4,8 @@
 //! ResourceSample, BatchArrival, BatchProgress ──► Content ──► Frame ──► bytes (header, CRC-32C, compressed bincode)
 //! ```
 //!
-//! Nothing of it does I/O. What does: `client`, the small client for an agent's push tap, and `serve`, `tls` and
-//! `rotating`, which both programs serve with.
+//! Nothing of it does I/O. What does: `client`, the small client for an agent's push tap, and `serve`, `tls`, `rotating`
+//! and `log`, which both programs serve with.
 
 pub mod batch;
 #[cfg(feature = "client")]
@@ -13,6 +13,8 @@ pub mod client;
 pub mod component;
 pub mod frame;
 pub mod health;
+#[cfg(feature = "server")]
+pub mod log;
 #[cfg(feature = "server")]
 pub mod problem;
 #[cfg(feature = "server")]

@@ -146,12 +146,12 @@ impl Content {
         let held = Held::new(head, &[], head.len() as u64 + more);
         let wide = Utf16::begin(head);
         let known = binary::facts(&held, self.hint, None).is_some();
-        if known || is_orc(head) || wide.is_none() && !sniff::is_text(head) {
+        if known || wide.is_none() && !sniff::is_text(head) {
             let mut walk = Walk::begin(head);
             if let Some(walk) = &mut walk {
                 walk.push(head);
             }
-            if walk.is_some() || head.starts_with(b"PAR1") || is_orc(head) {
+            if walk.is_some() || head.starts_with(b"PAR1") || head.starts_with(b"ORC") {
                 self.ends.narrow();
             }
             self.kind = Kind::Opaque { known, walk };
@@ -213,11 +213,6 @@ fn utf16_sample(head: &[u8]) -> Vec<u8> {
         utf16.push(head, |text| sample.extend_from_slice(text));
     }
     sample
-}
-
-/// A file of ORC may begin with columns of words: its streams' headers are none.
-fn is_orc(head: &[u8]) -> bool {
-    head.starts_with(b"ORC") && head.iter().any(|byte| matches!(byte, 0..=8 | 14..=26))
 }
 
 /// A member of an archive: as content that was unpacked.

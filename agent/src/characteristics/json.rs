@@ -16,25 +16,26 @@ const CONVINCING: u64 = 4;
 pub(super) struct Json {
     scan: Scan,
     hint: Hint,
+    /// Bytes at the start that were scanned to tell that it is JSON, and come once more.
+    scanned: usize,
 }
 
 impl Json {
-    pub(super) fn new(hint: Hint) -> Self {
-        Self { scan: Scan::new(), hint }
+    /// The scanner of content that starts so, if that is JSON or NDJSON as far as can be told.
+    pub(super) fn begin(head: &[u8], whole: bool, hint: Hint) -> Option<Self> {
+        let mut scan = Scan::new();
+        scan.push(head);
+        let mut end = scan.clone();
+        let ended = end.finish();
+        decide(&end, ended, !whole, hint).map(|_| Self { scan, hint, scanned: head.len() })
     }
-}
-
-/// Whether content that starts so is JSON or NDJSON, as far as can be told.
-pub(super) fn looks_like(head: &[u8], whole: bool, hint: Hint) -> bool {
-    let mut scan = Scan::new();
-    scan.push(head);
-    let ended = scan.finish();
-    decide(&scan, ended, !whole, hint).is_some()
 }
 
 impl Scanner for Json {
     fn push(&mut self, bytes: &[u8]) {
-        self.scan.push(bytes);
+        let (before, new) = bytes.split_at(bytes.len().min(self.scanned));
+        self.scanned -= before.len();
+        self.scan.push(new);
     }
 
     fn finish(mut self: Box<Self>, end: End) -> (DataType, Facts) {
@@ -111,13 +112,16 @@ mod tests {
     use proptest::prelude::*;
 
     fn of(text: &str) -> Option<(DataType, Facts)> {
-        looks_like(text.as_bytes(), true, Hint::None).then(|| in_chunks(text, text.len().max(1)))
+        Some(scanned(Json::begin(text.as_bytes(), true, Hint::None)?, text, text.len().max(1)))
     }
 
     fn in_chunks(text: &str, size: usize) -> (DataType, Facts) {
-        let mut json = Box::new(Json::new(Hint::None));
+        scanned(Json { scan: Scan::new(), hint: Hint::None, scanned: 0 }, text, size)
+    }
+
+    fn scanned(mut json: Json, text: &str, size: usize) -> (DataType, Facts) {
         text.as_bytes().chunks(size).for_each(|chunk| json.push(chunk));
-        json.finish(End { seen: text.len() as u64, total: text.len() as u64 })
+        Box::new(json).finish(End { seen: text.len() as u64, total: text.len() as u64 })
     }
 
     fn problem_of(text: &str) -> String {
@@ -240,9 +244,13 @@ mod tests {
         }
 
         #[test]
-        fn any_chunking_of_valid_json_gives_the_same_facts(value in value(), size in 1..40usize, lines in 1..4usize) {
+        fn any_chunking_of_valid_json_gives_the_same_facts(value in value(), size in 1..40usize, lines in 1..4usize, head in 0..=100usize) {
             let text = (value.to_string() + "\n").repeat(lines);
             prop_assert_eq!(in_chunks(&text, size), in_chunks(&text, text.len()));
+            let head = text.floor_char_boundary(text.len() * head / 100);
+            if let Some(json) = Json::begin(&text.as_bytes()[..head], head == text.len(), Hint::None) {
+                prop_assert_eq!(scanned(json, &text, size), in_chunks(&text, text.len()), "what told that it is JSON counts once");
+            }
         }
 
         #[test]

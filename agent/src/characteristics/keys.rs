@@ -5,6 +5,7 @@ const MOST: usize = 4096;
 const FIRST_SLOTS: usize = 64;
 
 /// Open addressing over 64-bit hashes; 0 marks a free slot.
+#[derive(Clone)]
 pub(super) struct KeySet {
     slots: Vec<u64>,
     len: usize,

@@ -64,6 +64,7 @@ type Step = Result<usize, Stop>;
 /// Something that was let pass, and where it was first.
 pub(super) type Lenient = (u64, &'static str);
 
+#[derive(Clone)]
 pub(super) struct Scan {
     /// Offset of the chunk in hand.
     base: u64,

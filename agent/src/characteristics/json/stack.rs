@@ -1,6 +1,6 @@
 //! Which containers are open, a bit each: depth is bounded by the input alone, at an eighth of a byte a level.
 
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(super) struct Stack {
     /// 1 is an object, 0 an array; the innermost container is bit 0.
     top: u64,

@@ -29,6 +29,7 @@ struct Literal {
 const NONE: Literal = Literal { bytes: [0; LITERAL], mask: 0, length: 0, next: 0 };
 
 /// The keys that came after one another.
+#[derive(Clone)]
 pub(super) struct Successors {
     literals: Box<[Literal; SLOTS]>,
     /// Where the next key's literal is, if it came before.

@@ -7,7 +7,7 @@ use super::{Scan, Step, Stop, Within};
 const KEY_BYTES: usize = 256;
 
 /// The first bytes of a key that a chunk ended within.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(super) struct KeyText(Vec<u8>);
 
 impl KeyText {

@@ -36,7 +36,7 @@ use serde::Serialize;
 
 pub(crate) use hint::Hint;
 pub use inspector::Inspector;
-pub(crate) use unpack::most_memory;
+pub(crate) use unpack::{is_packed, most_memory};
 
 /// Bytes of a batch that are looked at; past them, records are extrapolated.
 pub const DEFAULT_BUDGET: usize = 8 << 20;

@@ -128,8 +128,22 @@ async fn requests_through_an_http_tap_come_to_the_aggregator_as_batches() {
     assert!(health.contains(&format!("\"tap http={listen}->{target}\":{{\"state\":\"ok\"")), "{health}");
     let pushed = http.post(format!("http://{address}/v1/batches")).body("a").send().await.unwrap();
     assert_eq!(pushed.status().as_u16(), 404, "no push tap was asked for");
+    // What still waits to be looked at when the agent stops is told all the same.
+    let body = "abc,def\n".repeat(60_000);
+    let posts = (0..30).map(|_| http.post(format!("http://{listen}/")).body(body.clone()).send());
+    let mut posts: JoinSet<_> = posts.collect();
+    while let Some(answer) = posts.join_next().await {
+        assert_eq!(answer.unwrap().unwrap().status().as_u16(), 200);
+    }
     stop.send(()).unwrap();
     timeout(Duration::from_secs(6), agent).await.unwrap().unwrap().unwrap();
+    let kept = kept.lock().unwrap();
+    // What was on its way then may come twice.
+    let mut frames: Vec<&Frame> = kept.iter().collect();
+    frames.dedup_by_key(|frame| frame.sequence);
+    let ends = frames.iter().flat_map(|frame| &frame.content.progress).filter(|end| end.finished_at.is_some());
+    assert_eq!(ends.count(), 31);
+    assert_eq!(frames.iter().map(|frame| frame.content.arrivals.len()).sum::<usize>(), 31);
 }
 
 #[tokio::test]

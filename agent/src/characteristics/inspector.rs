@@ -120,8 +120,8 @@ impl Inspector {
         }
     }
 
-    /// Whether it unpacks: then a chunk may make much more work than its length tells.
-    pub(crate) fn unpacks(&self) -> bool {
+    /// Whether it unpacks what comes: then a chunk may make much more work than its length tells.
+    pub(crate) fn is_packed(&self) -> bool {
         matches!(self.layer, Layer::Packed(_))
     }
 

@@ -19,6 +19,7 @@ mod zstd;
 use forebay_shared::Compression;
 
 use super::Hint;
+use super::binary::Walk;
 use super::content::{Content, Found};
 use super::ends::Room;
 
@@ -34,22 +35,48 @@ const RATIO: u64 = 32;
 const MOST_WINDOW: u64 = 8 << 20;
 /// Bytes unpacked at a time.
 const OUT: usize = 64 << 10;
+/// The most of a format of blocks that is in hand at a time: metadata of Arrow.
+const MOST_WALKED: usize = 2 << 20;
 
-/// An upper bound, in bytes, of the memory that looking at a batch takes that starts with `first` and has `total` bytes.
+/// Whether a batch that starts so unpacks: then it may make much more work than its length tells.
+pub(crate) fn is_packed(first: &[u8]) -> bool {
+    first.starts_with(b"PK") || compression(first).is_some()
+}
+
+/// An upper bound, in bytes, of the memory that a look at a batch keeps from one part to the next, of a batch that starts with
+/// `first` and has `total` bytes.
 pub(crate) fn most_memory(first: &[u8], total: u64) -> usize {
     let Room { head, tail } = Room::PASSING;
     let plain = head + 2 * tail + OUT;
-    let windows = match first {
-        [0x1f, 0x8b, ..] | [0xff, 6, ..] => 2 * OUT,
-        [b'B', b'Z', b'h', ..] => 4 << 20,
-        // Blocks of 4 MiB, packed and unpacked.
-        [0x04, 0x22, 0x4d, 0x18, ..] => 9 << 20,
-        [0xfd, b'7', ..] | [0x28, 0xb5, ..] => MOST_WINDOW as usize + (1 << 20),
-        _ => return plain.min(usize::try_from(total).unwrap_or(usize::MAX).saturating_add(2 * OUT)),
+    let total_or_all = usize::try_from(total).unwrap_or(usize::MAX);
+    let Some((_, window)) = compression(first) else {
+        // A block in hand of a format that is walked.
+        let walked = if Walk::begin(first).is_some() { MOST_WALKED } else { 0 };
+        return (plain + walked).min(total_or_all.saturating_add(2 * OUT));
     };
     // A window holds what was unpacked, and of a short batch that is not much.
     let unpacks = total.saturating_mul(RATIO).saturating_add(4 * OUT as u64);
-    plain + windows.min(usize::try_from(unpacks).unwrap_or(usize::MAX))
+    plain + window.min(usize::try_from(unpacks).unwrap_or(usize::MAX))
+}
+
+/// The compression of a batch that starts so, and the most memory that its decoder keeps.
+fn compression(first: &[u8]) -> Option<(Compression, usize)> {
+    const WINDOW: usize = MOST_WINDOW as usize + (1 << 20);
+    Some(match first {
+        [0x1f, 0x8b, 8, ..] => (Compression::Gzip, 2 * OUT),
+        [b'B', b'Z', b'h', b'1'..=b'9', rest @ ..] if bzip2::is_block(rest) => (Compression::Bzip2, 4 << 20),
+        [0xfd, b'7', b'z', b'X', b'Z', 0, ..] => (Compression::Xz, WINDOW),
+        [0x28, 0xb5, 0x2f, 0xfd, ..] => (Compression::Zstd, WINDOW),
+        // pzstd writes a skippable frame of four bytes before each other one.
+        [0x50..=0x5f, 0x2a, 0x4d, 0x18, 4, 0, 0, 0, _, _, _, _, 0x28, 0xb5, 0x2f, 0xfd, ..] => {
+            (Compression::Zstd, WINDOW)
+        }
+        // Blocks of 4 MiB, packed and unpacked.
+        [0x04, 0x22, 0x4d, 0x18, ..] => (Compression::Lz4, 9 << 20),
+        _ if first.starts_with(snappy::FRAMED) => (Compression::Snappy, 4 * OUT),
+        _ if first.starts_with(snappy::BLOCKS) => (Compression::Snappy, 9 << 20),
+        _ => return None,
+    })
 }
 
 /// Why unpacking stopped.
@@ -126,21 +153,16 @@ pub(super) struct Unpacked {
 impl Unpacking {
     /// The unpacking of a batch that starts so, if it is compressed.
     pub(super) fn begin(first: &[u8], hint: Hint, budget: u64) -> Option<Self> {
-        let (compression, decoder): (_, Box<dyn Decoder>) = match first {
-            [0x1f, 0x8b, 8, ..] => (Compression::Gzip, Box::new(gzip::Gzip::new())),
-            [b'B', b'Z', b'h', b'1'..=b'9', rest @ ..] if bzip2::is_block(rest) => {
-                (Compression::Bzip2, Box::new(bzip2::Bzip2::new()))
-            }
-            [0xfd, b'7', b'z', b'X', b'Z', 0, ..] => (Compression::Xz, Box::new(xz::Xz::new())),
-            [0x28, 0xb5, 0x2f, 0xfd, ..] => (Compression::Zstd, Box::new(zstd::Zstd::new())),
-            // pzstd writes a skippable frame of four bytes before each other one.
-            [0x50..=0x5f, 0x2a, 0x4d, 0x18, 4, 0, 0, 0, _, _, _, _, 0x28, 0xb5, 0x2f, 0xfd] => {
-                (Compression::Zstd, Box::new(zstd::Zstd::new()))
-            }
-            [0x04, 0x22, 0x4d, 0x18, ..] => (Compression::Lz4, Box::new(lz4::Lz4::new())),
-            _ if first.starts_with(snappy::FRAMED) => (Compression::Snappy, Box::new(snappy::Framed::new())),
-            _ if first.starts_with(snappy::BLOCKS) => (Compression::Snappy, Box::new(snappy::Blocks::new())),
-            _ => return None,
+        let (compression, _) = compression(first)?;
+        let decoder: Box<dyn Decoder> = match compression {
+            Compression::Gzip => Box::new(gzip::Gzip::new()),
+            Compression::Bzip2 => Box::new(bzip2::Bzip2::new()),
+            Compression::Xz => Box::new(xz::Xz::new()),
+            Compression::Zstd => Box::new(zstd::Zstd::new()),
+            Compression::Lz4 => Box::new(lz4::Lz4::new()),
+            Compression::Snappy if first.starts_with(snappy::BLOCKS) => Box::new(snappy::Blocks::new()),
+            Compression::Snappy => Box::new(snappy::Framed::new()),
+            Compression::None | Compression::Zip => return None,
         };
         let sink = Sink { content: Content::unpacked(hint), taken: 0, budget };
         Some(Self { compression, decoder, sink, stopped: None, cut: false })

@@ -9,7 +9,8 @@
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
-use std::time::Duration;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use forebay_shared::Timestamp;
@@ -38,6 +39,8 @@ pub(super) const MOST_CONNECTIONS: usize = 500;
 const WAITING: i32 = 1024;
 /// A pod has 30 s to end, of which the shipper needs the last.
 const DRAIN: Duration = Duration::from_secs(25);
+/// Time for what waits to be looked at, after the last connection.
+const LOOK: Duration = Duration::from_secs(1);
 /// A pause after a failure to accept, such as no file descriptors: they come back as connections end.
 const PAUSE: Duration = Duration::from_millis(100);
 /// A client whose machine is gone is found out in 2 minutes: nothing else ends an idle connection here.
@@ -47,6 +50,7 @@ const ALIVE: TcpKeepalive =
 /// The inline taps, listening.
 pub(crate) struct Inline {
     bound: Vec<(std::net::TcpListener, Served)>,
+    inspection: JoinHandle<()>,
     metrics: Metrics,
 }
 
@@ -68,8 +72,8 @@ impl Inline {
         if !taps.iter().any(|tap| matches!(tap, TapKind::Http(_) | TapKind::Tcp(_))) {
             return Ok(None);
         }
-        let inspectors = Inspectors::start(tap.0.inspection.clone(), metrics.clone())
-            .context("cannot start the inspection's thread")?;
+        let (inspectors, inspection) =
+            Inspectors::start(tap.0.inspection.clone()).context("cannot start the inspection's thread")?;
         let tap = &tap.of(Source::Inline);
         tap.follow(true);
         let observer = Observer::new(tap.clone(), inspectors);
@@ -95,7 +99,7 @@ impl Inline {
             };
             bound.push((listener, served));
         }
-        Ok(Some(Self { bound, metrics: metrics.clone() }))
+        Ok(Some(Self { bound, inspection, metrics: metrics.clone() }))
     }
 
     /// Where the taps listen, in their order.
@@ -111,43 +115,60 @@ impl Inline {
         let runtime = runtime.context("cannot start the inline taps' runtime")?;
         let (ended, told) = oneshot::channel();
         let serve = move || {
-            runtime.block_on(self.serve(stop, DRAIN));
+            let Self { bound, inspection, metrics } = self;
+            runtime.block_on(serve(bound, metrics, stop, DRAIN));
+            // With it go the last batches: their ends are told, and what waits is looked at.
+            drop(runtime);
+            let until = Instant::now() + LOOK;
+            while !inspection.is_finished() && Instant::now() < until {
+                std::thread::sleep(PAUSE / 10);
+            }
             let _ = ended.send(());
         };
         std::thread::Builder::new().name("taps".into()).spawn(serve).context("cannot start the inline taps' thread")?;
         Ok(told)
     }
 
+    #[cfg(test)]
     pub(super) async fn serve(self, stop: CancellationToken, drain: Duration) {
-        let (connections, room) = (TaskTracker::new(), Arc::new(Semaphore::new(MOST_CONNECTIONS)));
-        // What is still under way after the grace is cut.
-        let cut = CancellationToken::new();
-        for (listener, served) in self.bound {
-            let listener = match TcpListener::from_std(listener) {
-                Ok(listener) => listener,
-                Err(error) => {
-                    tracing::error!(%error, "cannot serve an inline tap");
-                    continue;
-                }
-            };
-            let door = Door {
-                served,
-                connections: connections.clone(),
-                room: Arc::clone(&room),
-                stop: stop.clone(),
-                cut: cut.clone(),
-                metrics: self.metrics.clone(),
-            };
-            connections.spawn(door.served.clone().probe(stop.clone()));
-            connections.spawn(door.accept(listener));
-        }
-        stop.cancelled().await;
-        connections.close();
-        if timeout(drain, connections.wait()).await.is_err() {
-            tracing::warn!(connections = connections.len(), "cut what was still under way through the inline taps");
-            cut.cancel();
-            connections.wait().await;
-        }
+        serve(self.bound, self.metrics, stop, drain).await;
+    }
+}
+
+async fn serve(
+    bound: Vec<(std::net::TcpListener, Served)>,
+    metrics: Metrics,
+    stop: CancellationToken,
+    drain: Duration,
+) {
+    let (connections, room) = (TaskTracker::new(), Arc::new(Semaphore::new(MOST_CONNECTIONS)));
+    // What is still under way after the grace is cut.
+    let cut = CancellationToken::new();
+    for (listener, served) in bound {
+        let listener = match TcpListener::from_std(listener) {
+            Ok(listener) => listener,
+            Err(error) => {
+                tracing::error!(%error, "cannot serve an inline tap");
+                continue;
+            }
+        };
+        let door = Door {
+            served,
+            connections: connections.clone(),
+            room: Arc::clone(&room),
+            stop: stop.clone(),
+            cut: cut.clone(),
+            metrics: metrics.clone(),
+        };
+        connections.spawn(door.served.clone().probe(stop.clone()));
+        connections.spawn(door.accept(listener));
+    }
+    stop.cancelled().await;
+    connections.close();
+    if timeout(drain, connections.wait()).await.is_err() {
+        tracing::warn!(connections = connections.len(), "cut what was still under way through the inline taps");
+        cut.cancel();
+        connections.wait().await;
     }
 }
 

@@ -15,19 +15,21 @@ use axum::body::Bytes;
 use forebay_shared::DataCharacteristics;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use crate::characteristics::{DEFAULT_BUDGET, Inspector, most_memory, volume_only};
+use crate::characteristics::{DEFAULT_BUDGET, Inspector, is_packed, most_memory, volume_only};
 use crate::metrics::Metrics;
 
 /// Bytes that inspections hold, over all batches that come part by part: one of the hungriest, and some others.
 const ROOM: usize = 16 << 20;
 /// Bytes that are kept whether there is room or not: the type of most batches shows in them.
 const HEAD: usize = 4096;
-/// Shorter batches are finished where they are: 256 KiB take a quarter of a millisecond, about what a hand-over costs.
+/// Shorter batches are finished where they are, unless they are packed: what is left to do is short.
 const HERE: u64 = 256 << 10;
 
 /// Shared by the taps; a clone has the same room.
 #[derive(Clone)]
-pub(super) struct Inspection {
+pub(super) struct Inspection(Arc<Shared>);
+
+struct Shared {
     room: Arc<Semaphore>,
     metrics: Metrics,
 }
@@ -52,7 +54,7 @@ enum Stage {
 
 impl Inspection {
     pub(super) fn new(metrics: Metrics) -> Self {
-        Self { room: Arc::new(Semaphore::new(ROOM)), metrics }
+        Self(Arc::new(Shared { room: Arc::new(Semaphore::new(ROOM)), metrics }))
     }
 
     /// A batch that comes part by part; `announced` bytes, as far as it was said.
@@ -61,29 +63,31 @@ impl Inspection {
         Look { inspection: self.clone(), stage, content_type, announced }
     }
 
-    /// The vector of a batch that `feed` gives an inspector here and now.
-    pub(super) fn examine<E>(
+    /// The vector of a batch of `total` bytes that is looked at here and now: those that `feed` gives are its first.
+    /// None if it panicked.
+    pub(super) fn examine(
         &self,
+        total: u64,
         content_type: Option<&str>,
-        feed: impl FnOnce(&mut Inspector) -> Result<(), E>,
-    ) -> Result<DataCharacteristics, Option<E>> {
-        let look = || {
+        feed: impl FnOnce(&mut Inspector),
+    ) -> Option<DataCharacteristics> {
+        self.fenced(|| {
             let mut inspector = Inspector::new(content_type, DEFAULT_BUDGET);
-            feed(&mut inspector).map(|()| inspector.finish().characteristics)
-        };
-        self.fenced(look).ok_or(None)?.map_err(Some)
+            feed(&mut inspector);
+            finish(inspector, total)
+        })
     }
 
     /// The vector of a batch into which nobody could look.
     pub(super) fn volume_only(&self, total: u64, content_type: Option<&str>) -> DataCharacteristics {
-        self.metrics.tap_uninspected_batches.inc();
+        self.0.metrics.tap_uninspected_batches.inc();
         volume_only(total, content_type)
     }
 
     fn fenced<T>(&self, look: impl FnOnce() -> T) -> Option<T> {
         let looked = catch_unwind(AssertUnwindSafe(look));
         if looked.is_err() {
-            self.metrics.tap_inspection_panics.inc();
+            self.0.metrics.tap_inspection_panics.inc();
             tracing::error!("inspection of a batch panicked; the batch is recorded by its volume");
         }
         looked.ok()
@@ -92,7 +96,7 @@ impl Inspection {
     /// Room to look at a batch that starts so.
     fn room_for(&self, first: &[u8], announced: u64) -> Option<OwnedSemaphorePermit> {
         let permits = u32::try_from(most_memory(first, announced)).ok()?;
-        Arc::clone(&self.room).try_acquire_many_owned(permits).ok()
+        Arc::clone(&self.0.room).try_acquire_many_owned(permits).ok()
     }
 }
 
@@ -119,20 +123,21 @@ impl Look {
     /// More than the first bytes came.
     fn go_on(&self, head: Vec<u8>, rest: &[u8]) -> Stage {
         let Some(room) = self.inspection.room_for(&head, self.announced) else {
-            self.inspection.metrics.tap_sampled_batches.inc();
+            self.inspection.0.metrics.tap_sampled_batches.inc();
             return Stage::Short(head);
         };
-        let mut inspector = Box::new(Inspector::new(self.content_type.as_deref(), DEFAULT_BUDGET));
-        let pushed = self.inspection.fenced(|| {
+        let begun = self.inspection.fenced(|| {
+            let mut inspector = Box::new(Inspector::new(self.content_type.as_deref(), DEFAULT_BUDGET));
             inspector.push(&head);
             inspector.push(rest);
+            inspector
         });
-        pushed.map_or(Stage::Panicked, |()| Stage::Look(inspector, room))
+        begun.map_or(Stage::Panicked, |inspector| Stage::Look(inspector, room))
     }
 
     /// As [`Self::push`], off the async thread where it takes long.
     pub(super) async fn take(mut self, chunk: Bytes) -> Self {
-        if !matches!(&self.stage, Stage::Look(inspector, _) if inspector.unpacks()) {
+        if !self.is_packed(&chunk) {
             self.push(&chunk);
             return self;
         }
@@ -147,8 +152,20 @@ impl Look {
 
     /// Bytes that come next and are not at hand.
     pub(super) fn pass_over(&mut self, bytes: u64) {
-        if let Stage::Look(inspector, _) = &mut self.stage {
-            inspector.pass_over(bytes);
+        if let Stage::Look(inspector, _) = &mut self.stage
+            && self.inspection.fenced(|| inspector.pass_over(bytes)).is_none()
+        {
+            self.stage = Stage::Panicked;
+        }
+    }
+
+    /// Whether it unpacks to more than its length tells, as far as its first bytes and `next` show.
+    fn is_packed(&self, next: &[u8]) -> bool {
+        match &self.stage {
+            Stage::Head(head) | Stage::Short(head) if head.is_empty() => is_packed(next),
+            Stage::Head(head) | Stage::Short(head) => is_packed(head),
+            Stage::Look(inspector, _) => inspector.is_packed(),
+            Stage::Panicked => false,
         }
     }
 
@@ -158,7 +175,8 @@ impl Look {
 
     /// The vector of the batch, which had `total` bytes, off the async thread where it takes long.
     pub(super) async fn finish(self, total: u64) -> DataCharacteristics {
-        if !matches!(&self.stage, Stage::Look(inspector, _) if inspector.total() > HERE) {
+        let long = matches!(&self.stage, Stage::Look(inspector, _) if inspector.total() > HERE);
+        if !long && !self.is_packed(&[]) {
             return self.finish_here(total);
         }
         let content_type = self.content_type.clone();
@@ -170,21 +188,21 @@ impl Look {
     pub(super) fn finish_here(self, total: u64) -> DataCharacteristics {
         let Self { inspection, stage, content_type, .. } = self;
         let content_type = content_type.as_deref();
-        let finish = |mut inspector: Inspector| {
-            inspector.pass_over(total.saturating_sub(inspector.total()));
-            inspector.finish().characteristics
-        };
         let vector = match stage {
-            Stage::Head(head) | Stage::Short(head) => inspection.fenced(|| {
-                let mut inspector = Inspector::new(content_type, DEFAULT_BUDGET);
-                inspector.push(&head);
-                finish(inspector)
-            }),
-            Stage::Look(inspector, _room) => inspection.fenced(|| finish(*inspector)),
+            Stage::Head(head) | Stage::Short(head) => {
+                inspection.examine(total, content_type, |inspector| inspector.push(&head))
+            }
+            Stage::Look(inspector, _room) => inspection.fenced(|| finish(*inspector, total)),
             Stage::Panicked => None,
         };
         vector.unwrap_or_else(|| volume_only(total, content_type))
     }
+}
+
+/// What a batch of `total` bytes is of which the inspector has seen the first.
+fn finish(mut inspector: Inspector, total: u64) -> DataCharacteristics {
+    inspector.pass_over(total.saturating_sub(inspector.total()));
+    inspector.finish().characteristics
 }
 
 #[cfg(test)]
@@ -212,8 +230,7 @@ mod tests {
     fn a_panic_costs_the_batch_its_vector_only() {
         let (_, metrics) = Metrics::new();
         let inspection = Inspection::new(metrics.clone());
-        let fed: Result<_, Option<()>> = inspection.examine(None, |_| panic!("caught on purpose"));
-        assert_eq!(fed, Err(None));
+        assert_eq!(inspection.examine(9, None, |_| panic!("caught on purpose")), None);
         let mut look = begin(&inspection, None);
         look.push(&lines(1000));
         look.stage = inspection.fenced(|| panic!("caught on purpose")).unwrap_or(Stage::Panicked);
@@ -222,14 +239,14 @@ mod tests {
         assert_eq!((vector.data_volume.bytes, vector.data_type), (8004, DataType::Csv));
         assert!(vector.estimated);
         assert_eq!(metrics.tap_inspection_panics.get(), 2);
-        assert_eq!(inspection.room.available_permits(), ROOM, "room comes back after a panic");
+        assert_eq!(inspection.0.room.available_permits(), ROOM, "room comes back after a panic");
     }
 
     #[tokio::test]
     async fn a_batch_for_which_there_is_no_room_is_estimated_from_its_start_and_counted() {
         let (_, metrics) = Metrics::new();
         let inspection = Inspection::new(metrics.clone());
-        let taken = Arc::clone(&inspection.room).try_acquire_many_owned(ROOM as u32).unwrap();
+        let taken = Arc::clone(&inspection.0.room).try_acquire_many_owned(ROOM as u32).unwrap();
         let vector = inspect(&inspection, &lines(10_000)).await;
         assert_eq!((vector.data_volume.bytes, vector.data_volume.records), (80_000, Some(10_000)));
         assert!(vector.estimated && vector.data_type == DataType::Csv);
@@ -240,7 +257,7 @@ mod tests {
         let whole = inspect(&inspection, &lines(100_000)).await;
         assert_eq!((whole.estimated, whole.data_volume.records), (false, Some(100_000)));
         assert_eq!(metrics.tap_sampled_batches.get(), 1);
-        assert_eq!(inspection.room.available_permits(), ROOM);
+        assert_eq!(inspection.0.room.available_permits(), ROOM);
     }
 
     #[tokio::test]
@@ -253,11 +270,11 @@ mod tests {
         assert_eq!((vector.data_volume.records, vector.estimated), (Some(10_000), false));
         let mut long = begin(&inspection, None);
         long.push(&[&b"\xfd7zXZ\0"[..], &[0; HEAD]].concat());
-        assert!(inspection.room.available_permits() < ROOM / 2, "a window of 8 MiB");
+        assert!(inspection.0.room.available_permits() < ROOM / 2, "a window of 8 MiB");
         drop(long);
         let mut short = begin(&inspection, Some(10_000));
         short.push(&[&b"\xfd7zXZ\0"[..], &[0; HEAD]].concat());
-        assert!(inspection.room.available_permits() > ROOM / 2, "what is short unpacks to little");
+        assert!(inspection.0.room.available_permits() > ROOM / 2, "what is short unpacks to little");
     }
 
     #[tokio::test]

@@ -14,15 +14,20 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use axum::body::Bytes;
 use forebay_shared::{BatchArrival, BatchProgress, DataCharacteristics, Outcome, Timestamp};
 
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
 use super::Tap;
 use super::inspection::{Inspection, Look};
 use super::inspector::{Inspectors, Job, Kept};
 use crate::characteristics::DEFAULT_BUDGET;
 
 /// A batch is handed over in parts of about this much; a shorter one at its end, whole.
-const HAND_OVER: usize = 128 << 10;
+pub(super) const HAND_OVER: usize = 128 << 10;
 /// Of a batch past the budget its last bytes are looked at, if it said how long it is: a footer may be there.
 const TAIL: u64 = 64 << 10;
+
+/// Messages of streams that wait for their answers, over all calls: some 300 B each, 5 MiB.
+pub(super) const MOST_MESSAGES: usize = 16 << 10;
 
 /// What data path and inspection share of a batch.
 pub(super) struct Record {
@@ -33,7 +38,7 @@ pub(super) struct Record {
     content_type: Option<Arc<str>>,
     announced: Option<u64>,
     /// What is seen so far, of a batch in parts. Only inspection's thread takes it.
-    look: Mutex<Option<Look>>,
+    look: Mutex<Option<Box<Look>>>,
     telling: Mutex<Telling>,
 }
 
@@ -53,11 +58,17 @@ impl Record {
     /// Goes on looking.
     pub(super) fn look(&self, inspection: &Inspection) -> Look {
         let look = self.look.lock().unwrap_or_else(PoisonError::into_inner).take();
-        look.unwrap_or_else(|| inspection.begin(self.content_type.clone(), self.announced))
+        look.map_or_else(|| inspection.begin(self.content_type.clone(), self.announced), |look| *look)
     }
 
     pub(super) fn put_back(&self, look: Look) {
-        *self.look.lock().unwrap_or_else(PoisonError::into_inner) = Some(look);
+        *self.look.lock().unwrap_or_else(PoisonError::into_inner) = Some(Box::new(look));
+    }
+
+    /// Keeps inspection's thread from it.
+    #[cfg(test)]
+    pub(super) fn hold(&self) -> MutexGuard<'_, Option<Box<Look>>> {
+        self.look.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Tells that the batch arrived, and what became of it meanwhile.
@@ -99,19 +110,31 @@ impl Record {
 
 /// Opens batches, and has them inspected; a clone is the same one.
 #[derive(Clone)]
-pub(super) struct Observer(Arc<(Tap, Inspectors)>);
+pub(super) struct Observer(Arc<Observing>);
+
+struct Observing {
+    tap: Tap,
+    inspectors: Inspectors,
+    /// Has a permit for each message of a stream that may wait for its answer, over all calls.
+    messages: Arc<Semaphore>,
+}
 
 impl Observer {
     pub(super) fn new(tap: Tap, inspectors: Inspectors) -> Self {
-        Self(Arc::new((tap, inspectors)))
+        Self(Arc::new(Observing { tap, inspectors, messages: Arc::new(Semaphore::new(MOST_MESSAGES)) }))
     }
 
     pub(super) fn tap(&self) -> &Tap {
-        &self.0.0
+        &self.0.tap
     }
 
     fn inspectors(&self) -> &Inspectors {
-        &self.0.1
+        &self.0.inspectors
+    }
+
+    /// A place for a message that waits for its answer, if there is one.
+    pub(super) fn message(&self) -> Option<OwnedSemaphorePermit> {
+        Arc::clone(&self.0.messages).try_acquire_owned().ok()
     }
 
     /// A batch whose first byte came at `arrived_at`; `announced` bytes are to come, as far as it was said.
@@ -222,8 +245,7 @@ impl Passing {
         let expected = left.max(bytes.len() as u64).min(HAND_OVER.min(budget) as u64) as usize;
         let part = self.part.get_or_insert_with(|| self.observer.inspectors().part(expected));
         if !part.extend(bytes) {
-            let none = part.len() == 0 && !self.handed_over;
-            self.feed = if none { Feed::Nothing } else { Feed::Enough };
+            self.enough();
             return;
         }
         self.given += bytes.len() as u64;
@@ -233,6 +255,23 @@ impl Passing {
             left => Feed::More(left),
         };
         if part.len() >= HAND_OVER || matches!(self.feed, Feed::Tail) {
+            self.hand_over(None);
+        }
+    }
+
+    /// There is no room for more of it: what is in hand holds no room back.
+    fn enough(&mut self) {
+        if self.part.as_ref().is_some_and(|part| part.len() > 0) {
+            self.hand_over(None);
+        }
+        self.part = None;
+        self.feed = if self.handed_over { Feed::Enough } else { Feed::Nothing };
+    }
+
+    /// The next bytes keep it waiting.
+    pub(super) fn pause(&mut self) {
+        let in_hand = self.part.as_ref().is_some_and(|part| part.len() > 0);
+        if in_hand && self.observer.inspectors().busy() {
             self.hand_over(None);
         }
     }
@@ -264,7 +303,13 @@ impl Passing {
         match self.feed {
             Feed::Unseen => self.record.tell(super::inspector::unseen(total)),
             Feed::Unasked | Feed::Nothing => self.uninspected(total),
-            Feed::More(_) | Feed::Tail | Feed::Enough => self.hand_over(Some(total)),
+            Feed::More(_) | Feed::Tail | Feed::Enough => {
+                // Past the budget nobody expects more to be looked at.
+                if self.given < total.min(DEFAULT_BUDGET as u64) {
+                    self.record.tap.0.metrics.tap_sampled_batches.inc();
+                }
+                self.hand_over(Some(total));
+            }
         }
     }
 
@@ -275,8 +320,8 @@ impl Passing {
     }
 
     #[cfg(test)]
-    pub(super) fn tail(&self) -> &[u8] {
-        self.part.as_ref().map_or(&[], Kept::bytes)
+    pub(super) fn record(&self) -> Arc<Record> {
+        Arc::clone(&self.record)
     }
 
     pub(super) fn total(&self) -> u64 {
@@ -284,13 +329,13 @@ impl Passing {
     }
 
     fn hand_over(&mut self, end: Option<u64>) {
-        let first = !std::mem::replace(&mut self.handed_over, true);
-        let left_out = std::mem::take(&mut self.left_out);
+        let (left_out, first) = (std::mem::take(&mut self.left_out), !self.handed_over);
         let job = Job { record: Arc::clone(&self.record), left_out, part: self.part.take(), end, first };
         if self.observer.inspectors().submit(job).is_ok() {
+            self.handed_over = true;
             return;
         }
-        self.feed = Feed::Enough;
+        self.feed = if self.handed_over { Feed::Enough } else { Feed::Nothing };
         if let Some(total) = end {
             self.uninspected(total);
         }

@@ -335,17 +335,11 @@ impl Follower {
         self.chunk.resize(CHUNK, 0);
         let looked = self.open(name, stat).and_then(|mut file| {
             let chunk = &mut self.chunk;
-            let fed = inspection.examine(claim, |inspector| {
-                feed(inspector, &mut file, stat.size, chunk)?;
-                // It may have been cut since.
-                inspector.pass_over(stat.size.saturating_sub(inspector.total()));
-                Ok(())
-            });
-            match fed {
-                Err(Some(error)) => Err(error),
-                Err(None) => Ok(None),
-                Ok(vector) => Ok(Some(vector)),
-            }
+            let mut fed = Ok(());
+            // It may be shorter by now than it was.
+            let vector =
+                inspection.examine(stat.size, claim, |inspector| fed = feed(inspector, &mut file, stat.size, chunk));
+            fed.map(|()| vector)
         });
         match looked {
             Ok(vector) => {

@@ -16,11 +16,13 @@ use axum::body::Bytes;
 use axum::http::HeaderMap;
 use axum::http::HeaderValue;
 use forebay_shared::{Outcome, Timestamp};
+use tokio::sync::OwnedSemaphorePermit;
 
 use crate::tap::passing::{Ending, Observer, Passing};
 
 const PREFIX: usize = 5;
-/// Messages of one stream that wait for their answers; the oldest of more is taken as done.
+/// Messages of one stream that wait for their answers. The oldest of more is taken as done, as is the oldest where there is
+/// no place for one more over all calls.
 const MOST_OPEN: usize = 4096;
 
 /// Whether a body is a stream of messages. The text form of gRPC-Web is base64, and so a batch as a whole.
@@ -93,43 +95,53 @@ pub(super) struct Call(Mutex<Open>);
 
 #[derive(Default)]
 struct Open {
-    messages: VecDeque<Ending>,
+    messages: VecDeque<(Ending, OwnedSemaphorePermit)>,
     /// No more messages will come.
     whole: bool,
     ended: Option<Outcome>,
 }
 
 impl Call {
-    fn begin(&self, message: Ending, at: Timestamp) {
+    fn begin(&self, message: Ending, observer: &Observer, at: Timestamp) {
         let mut open = self.open();
         if let Some(outcome) = open.ended {
             return message.finish(at, outcome);
         }
-        open.messages.push_back(message);
-        if open.messages.len() > MOST_OPEN
-            && let Some(oldest) = open.messages.pop_front()
-        {
-            oldest.finish(at, Outcome::Ok);
+        let mut place = observer.message();
+        if place.is_none() || open.messages.len() == MOST_OPEN {
+            open.answer(at);
+            place = place.or_else(|| observer.message());
+        }
+        match place {
+            Some(place) => open.messages.push_back((message, place)),
+            None => message.finish(at, Outcome::Ok),
         }
     }
 
     fn answer(&self, at: Timestamp) {
         let mut open = self.open();
-        if (!open.whole || open.messages.len() > 1)
-            && let Some(oldest) = open.messages.pop_front()
-        {
-            oldest.finish(at, Outcome::Ok);
+        if !open.whole || open.messages.len() > 1 {
+            open.answer(at);
         }
     }
 
     pub(super) fn end(&self, at: Timestamp, outcome: Outcome) {
         let mut open = self.open();
         open.ended = Some(outcome);
-        open.messages.drain(..).for_each(|message| message.finish(at, outcome));
+        open.messages.drain(..).for_each(|(message, _)| message.finish(at, outcome));
     }
 
     fn open(&self) -> MutexGuard<'_, Open> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Open {
+    /// The oldest message is taken as done.
+    fn answer(&mut self, at: Timestamp) {
+        if let Some((oldest, _)) = self.messages.pop_front() {
+            oldest.finish(at, Outcome::Ok);
+        }
     }
 }
 
@@ -159,13 +171,18 @@ impl Messages {
         self.started = true;
     }
 
+    /// The next bytes keep it waiting.
+    pub(super) fn pause(&mut self) {
+        self.current.iter_mut().for_each(Passing::pause);
+    }
+
     pub(super) fn chunk(&mut self, chunk: &Bytes, at: Timestamp) {
         let Self { observer, content_type, call, framing, current, started } = self;
         framing.feed(chunk, |from, piece| match piece {
             Piece::Begin { compressed, length } => {
                 let claimed = if compressed { None } else { content_type.clone() };
                 let mut message = observer.open(at, Some(length), claimed);
-                call.begin(message.ending(), at);
+                call.begin(message.ending(), observer, at);
                 if *started {
                     message.start(at);
                 }
@@ -253,8 +270,8 @@ mod tests {
     async fn answers_finish_messages_turn_by_turn_and_the_end_what_is_left() {
         let (_, metrics) = crate::metrics::Metrics::new();
         let buffer = crate::buffer::Buffer::new(forebay_shared::Bytes(1 << 20), metrics.clone());
-        let tap = crate::tap::Tap::new(buffer, metrics.clone());
-        let inspectors = crate::tap::inspector::Inspectors::start(tap.0.inspection.clone(), metrics).unwrap();
+        let tap = crate::tap::Tap::new(buffer, metrics);
+        let (inspectors, _thread) = crate::tap::inspector::Inspectors::start(tap.0.inspection.clone()).unwrap();
         let observer = Observer::new(tap.clone(), inspectors);
         let stream = HeaderValue::from_static("application/grpc");
         let at = Timestamp::now();

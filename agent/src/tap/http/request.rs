@@ -160,6 +160,14 @@ impl Watch {
         }
     }
 
+    fn pause(&mut self) {
+        match self {
+            Self::Nothing => {}
+            Self::Batch(batch) => batch.pause(),
+            Self::Messages(messages) => messages.pause(),
+        }
+    }
+
     /// The body came to its end.
     fn whole(&mut self) {
         match std::mem::replace(self, Self::Nothing) {
@@ -186,7 +194,10 @@ impl Body for Observed {
         if !this.draining {
             this.watch.start();
         }
-        let frame = ready!(Pin::new(&mut this.inner).poll_frame(cx));
+        let Poll::Ready(frame) = Pin::new(&mut this.inner).poll_frame(cx) else {
+            this.watch.pause();
+            return Poll::Pending;
+        };
         match &frame {
             Some(Ok(frame)) => {
                 if let Some(chunk) = frame.data_ref() {

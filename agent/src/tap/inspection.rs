@@ -268,6 +268,10 @@ mod tests {
         let packed = packed.finish().unwrap();
         let vector = inspect(&inspection, &packed).await;
         assert_eq!((vector.data_volume.records, vector.estimated), (Some(10_000), false));
+        assert!(begin(&inspection, None).is_packed(&packed) && !begin(&inspection, None).is_packed(&lines(10)));
+        let mut one = begin(&inspection, None);
+        one.push(&packed[..10]);
+        assert!(one.is_packed(b"abc"), "however little came at first");
         let mut long = begin(&inspection, None);
         long.push(&[&b"\xfd7zXZ\0"[..], &[0; HEAD]].concat());
         assert!(inspection.0.room.available_permits() < ROOM / 2, "a window of 8 MiB");

@@ -20,7 +20,7 @@ use forebay_shared::Timestamp;
 
 use super::known::Key;
 
-const MAGIC: [u8; 8] = *b"FBAYDIR1";
+const MAGIC: [u8; 8] = *b"FBAYDIR2";
 const RECORD: usize = 64;
 /// The file is written anew when it holds so many records, and four times those of the files that are known: 4 MiB.
 const COMPACT_FROM: usize = 65_536;
@@ -208,9 +208,9 @@ fn decode(record: &[u8; RECORD]) -> Option<Entry> {
     }
 }
 
-/// FNV-1a: it is to find a record that was cut, not one that was forged.
+/// It is to find a record that was cut, not one that was forged.
 fn checksum(bytes: &[u8]) -> u64 {
-    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3))
+    crc32c::crc32c(bytes).into()
 }
 
 #[cfg(test)]
@@ -273,9 +273,12 @@ mod tests {
     fn a_file_that_is_no_journal_is_left_alone() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("journal");
-        std::fs::write(&path, "somebody's notes").unwrap();
-        assert!(Journal::open(path.clone()).is_err());
-        assert_eq!(std::fs::read(&path).unwrap(), b"somebody's notes");
+        // The last is one whose records had another checksum.
+        for other in ["somebody's notes", "FBAYDIR1"] {
+            std::fs::write(&path, other).unwrap();
+            assert!(Journal::open(path.clone()).is_err());
+            assert_eq!(std::fs::read(&path).unwrap(), other.as_bytes());
+        }
     }
 
     proptest! {

@@ -41,7 +41,7 @@ pub(super) struct Follower {
     known: Known,
     journal: Option<Journal>,
     /// What the aggregator has to acknowledge: in which frame, and what to note then.
-    unsettled: VecDeque<(u64, Entry)>,
+    unsettled: VecDeque<(u64, Awaited)>,
     report: Report,
     /// The directory's own device.
     device: u64,
@@ -58,6 +58,13 @@ pub(super) struct Follower {
     chunk: Vec<u8>,
     /// See [`RECENT`].
     recent: Duration,
+}
+
+/// What the aggregator has to have before it can be noted.
+#[derive(Clone, Copy)]
+enum Awaited {
+    Arrival(u64),
+    End(u64),
 }
 
 /// A file that was moved out, as far as one knows.
@@ -251,7 +258,7 @@ impl Follower {
 
     fn finished(&mut self, id: u64, at: Timestamp) {
         self.tap.finish(id, at, Outcome::Ok);
-        self.await_settling(Entry::Done(id));
+        self.await_settling(Awaited::End(id));
     }
 
     /// A file is complete: what is it?
@@ -322,7 +329,7 @@ impl Follower {
 
     fn announce(&mut self, batch_id: u64, arrived_at: Timestamp, characteristics: DataCharacteristics) {
         self.tap.tell(BatchArrival { batch_id, arrived_at, characteristics });
-        self.await_settling(Entry::Settled(batch_id));
+        self.await_settling(Awaited::Arrival(batch_id));
     }
 
     /// The vector of a file, from its first bytes, and from its last ones where they tell.
@@ -446,12 +453,8 @@ impl Follower {
             return;
         }
         let below = self.tap.0.buffer.settled_below();
-        while self.unsettled.len() > MOST_UNSETTLED
-            || self.unsettled.front().is_some_and(|(in_frame, _)| *in_frame < below)
-        {
-            if let Some((_, entry)) = self.unsettled.pop_front() {
-                self.note(entry);
-            }
+        while let Some((_, awaited)) = self.unsettled.pop_front_if(|(in_frame, _)| *in_frame < below) {
+            self.note(awaited.into());
         }
         self.write_journal();
     }
@@ -461,10 +464,17 @@ impl Follower {
         self.crowded && self.known.len() + PLACES <= MOST_FILES
     }
 
-    fn await_settling(&mut self, entry: Entry) {
-        if self.journal.is_some() {
-            self.unsettled.push_back((self.tap.0.buffer.open_sequence(), entry));
+    fn await_settling(&mut self, awaited: Awaited) {
+        if self.journal.is_none() {
+            return;
         }
+        // Before it grows: what is held doubles each time.
+        if self.unsettled.len() >= MOST_UNSETTLED
+            && let Some((_, oldest)) = self.unsettled.pop_front()
+        {
+            self.note(oldest.into());
+        }
+        self.unsettled.push_back((self.tap.0.buffer.open_sequence(), awaited));
     }
 
     fn note(&mut self, entry: Entry) {
@@ -482,6 +492,15 @@ impl Follower {
                 self.tap.0.metrics.tap_dir_state_failures.inc();
                 self.report.state(Some(format!("cannot write the state: {error}; a restart may tell of files twice")));
             }
+        }
+    }
+}
+
+impl From<Awaited> for Entry {
+    fn from(awaited: Awaited) -> Self {
+        match awaited {
+            Awaited::Arrival(id) => Self::Settled(id),
+            Awaited::End(id) => Self::Done(id),
         }
     }
 }

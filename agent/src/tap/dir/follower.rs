@@ -487,7 +487,9 @@ impl Follower {
         let Some(journal) = &mut self.journal else { return };
         let live = self.known.len() + self.unsettled.len();
         match journal.flush(live) {
-            Ok(()) => self.report.state(None),
+            Ok(true) => self.report.state(None),
+            // That there was nothing to write mends nothing.
+            Ok(false) => {}
             Err(error) => {
                 self.tap.0.metrics.tap_dir_state_failures.inc();
                 self.report.state(Some(format!("cannot write the state: {error}; a restart may tell of files twice")));

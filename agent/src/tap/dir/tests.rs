@@ -14,6 +14,8 @@ use super::*;
 use crate::buffer::Buffer;
 use crate::metrics::Metrics;
 
+mod full;
+
 /// A directory, what stays over restarts of its agent, and what the aggregator has.
 struct World {
     root: tempfile::TempDir,

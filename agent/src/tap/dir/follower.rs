@@ -43,6 +43,8 @@ pub(super) struct Follower {
     /// What the aggregator has to acknowledge: in which frame, and what to note then.
     unsettled: VecDeque<(u64, Awaited)>,
     report: Report,
+    /// It is known what waits, and the ledger was told so.
+    followed: bool,
     /// The directory's own device.
     device: u64,
     generation: u32,
@@ -77,6 +79,8 @@ struct Moving {
 
 impl Follower {
     pub(super) fn new(path: PathBuf, tap: Tap, state: Option<PathBuf>, health: Health) -> Self {
+        // Before another directory's tap can take what it knows for all.
+        tap.follow(false);
         let mut report = Report::new(&path, health);
         let mut known = Known::default();
         let mut journal = None;
@@ -100,6 +104,7 @@ impl Follower {
             journal,
             unsettled: VecDeque::new(),
             report,
+            followed: false,
             device: 0,
             generation: 0,
             gap: true,
@@ -140,7 +145,14 @@ impl Follower {
     /// There is none: what waits in it is not known.
     pub(super) fn detached(&mut self) {
         self.gap = true;
-        self.tap.follow(false);
+        self.follow(false);
+    }
+
+    /// The ledger counts the directories that are not followed: it is told of changes only.
+    fn follow(&mut self, followed: bool) {
+        if std::mem::replace(&mut self.followed, followed) != followed {
+            self.tap.follow(followed);
+        }
     }
 
     /// Events were missed.
@@ -419,7 +431,7 @@ impl Follower {
             self.scanned_at = Some(now);
         }
         self.report.crowded(self.crowded);
-        self.tap.follow(true);
+        self.follow(true);
         Ok(postponed.then_some(LEFT_ALONE))
     }
 

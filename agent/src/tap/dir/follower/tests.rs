@@ -112,7 +112,7 @@ fn without_a_journal_what_lay_there_for_long_is_backlog_and_nothing_else() {
     let cause = Cause::Found { unbroken: false };
     assert!(!fixture.follower.found("old.csv".as_ref(), &meta, cause, Timestamp::now()), "it may still be written");
     fixture.follower.judge("old.csv".as_ref(), &stat, cause, Timestamp(5), false);
-    fixture.follower.tap.follow(true);
+    fixture.follower.follow(true);
     let backlog = fixture.follower.tap.backlog(Timestamp(1005)).unwrap();
     assert_eq!((backlog.waiting, backlog.waiting_bytes, backlog.oldest_wait_ms), (1, 8, 1000));
     fixture.follower.take(Event::Opened("old.csv".as_ref()), Timestamp(6), 0);
@@ -173,6 +173,28 @@ fn only_so_many_files_are_followed_and_the_others_are_looked_for_once_there_is_r
     }
     assert!(fixture.follower.wants_scan());
     assert!(Path::new(fixture.inbox.path()).join("a").exists());
+}
+
+#[test]
+fn the_backlog_is_known_once_all_directories_are_followed_and_while_they_are() {
+    let mut first = fixture();
+    let inbox = tempfile::tempdir().unwrap();
+    let tap = first.follower.tap.clone();
+    let mut second = Follower::new(inbox.path().to_owned(), tap.clone(), None, first.health.clone());
+    let known = || tap.backlog(Timestamp(0)).is_some();
+    let scan = |follower: &mut Follower| follower.scan("slow", Timestamp::now()).is_ok();
+    assert!(scan(&mut first.follower) && !known());
+    // A file of the first is taken.
+    let stat = first.write("a", "1\n");
+    first.follower.judge("a".as_ref(), &stat, Cause::Closed, Timestamp(5), false);
+    first.follower.gone(stat.key, Timestamp(6));
+    assert!(!known(), "nobody has looked at the second");
+    assert!(scan(&mut second) && known());
+    for _ in 0..2 {
+        second.detached();
+        assert!(scan(&mut first.follower) && !known(), "however often the others are looked through");
+    }
+    assert!(scan(&mut second) && known());
 }
 
 #[test]

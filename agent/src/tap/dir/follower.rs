@@ -50,6 +50,8 @@ pub(super) struct Follower {
     generation: u32,
     /// Events were missed since the last scan.
     gap: bool,
+    /// Those of the agent's own openings may be among them.
+    disown: bool,
     /// The last scan has not seen files that are known.
     suspects: bool,
     moving: Option<Moving>,
@@ -108,6 +110,7 @@ impl Follower {
             device: 0,
             generation: 0,
             gap: true,
+            disown: false,
             suspects: false,
             moving: None,
             scanned_at: None,
@@ -157,7 +160,7 @@ impl Follower {
 
     /// Events were missed.
     pub(super) fn gap(&mut self) {
-        self.gap = true;
+        (self.gap, self.disown) = (true, true);
     }
 
     pub(super) fn moving(&self) -> bool {
@@ -186,7 +189,9 @@ impl Follower {
         match event {
             Event::Closed(name) => self.seen(name, Cause::Closed, at, queued > BEHIND),
             Event::MovedTo(name, _) => self.seen(name, Cause::Moved, at, queued > BEHIND),
-            Event::Opened(name) => self.opened(name, at),
+            Event::Opened(name) => self.touched(name, at, |marks| &mut marks.opened),
+            // A start that no opening told of is told late.
+            Event::Released(name) => self.touched(name, at, |marks| &mut marks.released),
             Event::Deleted(name) => self.gone_by_name(name, at),
             Event::MovedFrom(name, cookie) => {
                 if self.known.named(hash_name(name)).is_some() {
@@ -199,6 +204,9 @@ impl Follower {
 
     /// All events up to now were taken in.
     pub(super) fn drained(&mut self, patience: Duration) {
+        if std::mem::take(&mut self.disown) {
+            self.known.disown();
+        }
         if self.moving.as_ref().is_some_and(|moving| moving.since.elapsed() >= patience) {
             self.moved_out();
         }
@@ -231,9 +239,10 @@ impl Follower {
         }
     }
 
-    fn opened(&mut self, name: &OsStr, at: Timestamp) {
+    /// Somebody opened or closed a file; `ours` is the mark of the agent's own doing.
+    fn touched(&mut self, name: &OsStr, at: Timestamp, ours: impl FnOnce(&mut Marks) -> &mut bool) {
         let Some(key) = self.known.named(hash_name(name)) else { return };
-        let ours = self.known.get_mut(key).is_some_and(|file| std::mem::take(&mut file.marks.ours));
+        let ours = self.known.get_mut(key).is_some_and(|file| std::mem::take(ours(&mut file.marks)));
         if !ours {
             self.start(key, at);
         }
@@ -378,7 +387,7 @@ impl Follower {
     }
 
     fn open(&mut self, name: &OsStr, stat: &Stat) -> io::Result<OpenFile> {
-        // The kernel tells of this opening like of any other.
+        // The kernel tells of this opening like of any other, and of the close.
         self.ours(stat.key, true);
         let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
         let opened = OpenOptions::new().read(true).custom_flags(flags.bits() as i32).open(self.path.join(name));
@@ -392,7 +401,7 @@ impl Follower {
 
     fn ours(&mut self, key: Key, ours: bool) {
         if let Some(file) = self.known.get_mut(key) {
-            file.marks.ours = ours;
+            (file.marks.opened, file.marks.released) = (ours, ours);
         }
     }
 

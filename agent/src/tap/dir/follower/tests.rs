@@ -175,6 +175,31 @@ fn only_so_many_files_are_followed_and_the_others_are_looked_for_once_there_is_r
     assert!(Path::new(fixture.inbox.path()).join("a").exists());
 }
 
+/// Takes in these events of a file that was looked at just now; gives how many starts were told.
+fn starts_by(events: &[Event<'_>], missed: bool) -> usize {
+    let mut fixture = fixture();
+    let stat = fixture.write("a", "1\n");
+    fixture.follower.judge("a".as_ref(), &stat, Cause::Closed, Timestamp(5), false);
+    if missed {
+        fixture.follower.gap();
+        fixture.follower.drained(Duration::ZERO);
+    }
+    for event in events {
+        fixture.follower.take(*event, Timestamp(6), 0);
+    }
+    fixture.recorded().progress.len()
+}
+
+#[test]
+fn an_opening_that_the_kernel_tells_of_as_one_with_ours_is_told_by_its_close() {
+    let (opened, released) = (Event::Opened("a".as_ref()), Event::Released("a".as_ref()));
+    assert_eq!(starts_by(&[opened, released], false), 0, "these are our own");
+    assert_eq!(starts_by(&[opened, released, released], false), 1);
+    assert_eq!(starts_by(&[opened, released, opened, released], false), 1);
+    assert_eq!(starts_by(&[opened], true), 1, "the kernel has dropped what it had to say of ours");
+    assert_eq!(starts_by(&[released], true), 1);
+}
+
 #[test]
 fn the_backlog_is_known_once_all_directories_are_followed_and_while_they_are() {
     let mut first = fixture();

@@ -1,6 +1,7 @@
 //! From what is seen of files to what is told of batches.
 
-use std::collections::VecDeque;
+mod unsettled;
+
 use std::ffi::{OsStr, OsString};
 use std::fs::{File as OpenFile, Metadata, OpenOptions};
 use std::io;
@@ -12,6 +13,7 @@ use forebay_shared::health::Health;
 use forebay_shared::{BatchArrival, DataCharacteristics, Outcome, Timestamp};
 use rustix::fs::OFlags;
 
+use self::unsettled::{Awaited, Unsettled};
 use super::journal::{Batch, Entry, Journal};
 use super::known::{Cause, File, Key, Known, MOST_FILES, Marks, Stat, Verdict, batch_id, hash_name, is_temporary};
 use super::report::Report;
@@ -30,8 +32,6 @@ const RECENT: Duration = Duration::from_secs(600);
 const BEHIND: u64 = 256 << 10;
 /// Bytes of a file read at once.
 const CHUNK: usize = 64 << 10;
-/// What is told and not acknowledged: 24 B each, 1.5 MiB. Beyond it the oldest counts as acknowledged.
-const MOST_UNSETTLED: usize = 65_536;
 /// Files are looked for again once so many places are free.
 const PLACES: usize = 1024;
 
@@ -40,8 +40,7 @@ pub(super) struct Follower {
     tap: Tap,
     known: Known,
     journal: Option<Journal>,
-    /// What the aggregator has to acknowledge: in which frame, and what to note then.
-    unsettled: VecDeque<(u64, Awaited)>,
+    unsettled: Unsettled,
     report: Report,
     /// It is known what waits, and the ledger was told so.
     followed: bool,
@@ -62,13 +61,6 @@ pub(super) struct Follower {
     chunk: Vec<u8>,
     /// See [`RECENT`].
     recent: Duration,
-}
-
-/// What the aggregator has to have before it can be noted.
-#[derive(Clone, Copy)]
-enum Awaited {
-    Arrival(u64),
-    End(u64),
 }
 
 /// A file that was moved out, as far as one knows.
@@ -104,7 +96,7 @@ impl Follower {
             tap,
             known,
             journal,
-            unsettled: VecDeque::new(),
+            unsettled: Unsettled::default(),
             report,
             followed: false,
             device: 0,
@@ -172,7 +164,7 @@ impl Follower {
     }
 
     pub(super) fn unsettled(&self) -> bool {
-        !self.unsettled.is_empty()
+        self.unsettled.len() > 0
     }
 
     /// Takes in an event; `queued` bytes of others wait.
@@ -474,8 +466,8 @@ impl Follower {
             return;
         }
         let below = self.tap.0.buffer.settled_below();
-        while let Some((_, awaited)) = self.unsettled.pop_front_if(|(in_frame, _)| *in_frame < below) {
-            self.note(awaited.into());
+        while let Some(entry) = self.unsettled.settle(below) {
+            self.note(entry);
         }
         self.write_journal();
     }
@@ -489,13 +481,9 @@ impl Follower {
         if self.journal.is_none() {
             return;
         }
-        // Before it grows: what is held doubles each time.
-        if self.unsettled.len() >= MOST_UNSETTLED
-            && let Some((_, oldest)) = self.unsettled.pop_front()
-        {
-            self.note(oldest.into());
+        if let Some(oldest) = self.unsettled.push(self.tap.0.buffer.open_sequence(), awaited) {
+            self.note(oldest);
         }
-        self.unsettled.push_back((self.tap.0.buffer.open_sequence(), awaited));
     }
 
     fn note(&mut self, entry: Entry) {
@@ -515,15 +503,6 @@ impl Follower {
                 self.tap.0.metrics.tap_dir_state_failures.inc();
                 self.report.state(Some(format!("cannot write the state: {error}; a restart may tell of files twice")));
             }
-        }
-    }
-}
-
-impl From<Awaited> for Entry {
-    fn from(awaited: Awaited) -> Self {
-        match awaited {
-            Awaited::Arrival(id) => Self::Settled(id),
-            Awaited::End(id) => Self::Done(id),
         }
     }
 }

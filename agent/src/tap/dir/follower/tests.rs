@@ -16,16 +16,12 @@ struct Fixture {
 }
 
 fn fixture() -> Fixture {
-    fixture_with(None)
-}
-
-fn fixture_with(state: Option<PathBuf>) -> Fixture {
     let inbox = tempfile::tempdir().unwrap();
     let (_, metrics) = Metrics::new();
     let buffer = Buffer::new(Bytes(4 << 20), metrics.clone());
     let tap = Tap::new(buffer.clone(), metrics.clone()).of(Source::Dir);
     let health = Health::new(&[], Timestamp(0));
-    let mut follower = Follower::new(inbox.path().to_owned(), tap, state, health.clone());
+    let mut follower = Follower::new(inbox.path().to_owned(), tap, None, health.clone());
     follower.attached(std::fs::metadata(inbox.path()).unwrap().dev());
     Fixture { follower, buffer, metrics, health, inbox }
 }
@@ -220,19 +216,4 @@ fn the_backlog_is_known_once_all_directories_are_followed_and_while_they_are() {
         assert!(scan(&mut first.follower) && !known(), "however often the others are looked through");
     }
     assert!(scan(&mut second) && known());
-}
-
-#[test]
-fn what_is_not_acknowledged_takes_so_much_memory_and_no_more() {
-    let state = tempfile::tempdir().unwrap();
-    let mut fixture = fixture_with(Some(state.path().to_owned()));
-    let follower = &mut fixture.follower;
-    for id in 0..MOST_UNSETTLED as u64 + 5 {
-        follower.await_settling(if id % 2 == 0 { Awaited::Arrival(id) } else { Awaited::End(id) });
-    }
-    let bytes = follower.unsettled.capacity() * size_of_val(&follower.unsettled[0]);
-    assert!(bytes <= 3 << 19, "{bytes}");
-    assert!(matches!(follower.unsettled.front(), Some((_, Awaited::End(5)))), "the oldest count as acknowledged");
-    follower.settle();
-    assert_eq!(follower.unsettled.len(), MOST_UNSETTLED);
 }

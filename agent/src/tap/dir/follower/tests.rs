@@ -16,12 +16,16 @@ struct Fixture {
 }
 
 fn fixture() -> Fixture {
+    fixture_with(None)
+}
+
+fn fixture_with(state: Option<PathBuf>) -> Fixture {
     let inbox = tempfile::tempdir().unwrap();
     let (_, metrics) = Metrics::new();
     let buffer = Buffer::new(Bytes(4 << 20), metrics.clone());
     let tap = Tap::new(buffer.clone(), metrics.clone()).of(Source::Dir);
     let health = Health::new(&[], Timestamp(0));
-    let mut follower = Follower::new(inbox.path().to_owned(), tap, None, health.clone());
+    let mut follower = Follower::new(inbox.path().to_owned(), tap, state, health.clone());
     follower.attached(std::fs::metadata(inbox.path()).unwrap().dev());
     Fixture { follower, buffer, metrics, health, inbox }
 }
@@ -216,4 +220,25 @@ fn the_backlog_is_known_once_all_directories_are_followed_and_while_they_are() {
         assert!(scan(&mut first.follower) && !known(), "however often the others are looked through");
     }
     assert!(scan(&mut second) && known());
+}
+
+#[test]
+fn a_state_that_cannot_be_written_anew_is_told_until_it_is() {
+    let state = tempfile::tempdir().unwrap();
+    let mut fixture = fixture_with(Some(state.path().to_owned()));
+    fixture.follower.report().watched(None);
+    let journal = std::fs::read_dir(state.path()).unwrap().next().unwrap().unwrap().path();
+    // In the place of the new one.
+    let half = journal.with_extension("tmp");
+    std::fs::create_dir(&half).unwrap();
+    (0..100_000).for_each(|id| fixture.follower.note(Entry::Done(id)));
+    for _ in 0..2 {
+        fixture.follower.settle();
+        assert!(fixture.detail().contains("cannot write the state"), "{}", fixture.detail());
+    }
+    std::fs::remove_dir(&half).unwrap();
+    fixture.follower.note(Entry::Done(0));
+    fixture.follower.settle();
+    assert_eq!(fixture.detail(), "");
+    assert!(std::fs::metadata(&journal).unwrap().len() < 100);
 }

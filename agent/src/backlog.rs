@@ -5,8 +5,8 @@
 //! --backlog metrics=URL#metric ─► GET, each 5 s, in bounded time and size ─► lines ─► sum of the series ─► Backlog
 //! ```
 //!
-//! Where it is given, it is the backlog: the taps' own is not mixed in, but for what is in service. What cannot be read,
-//! or reads as NaN, is absent, never zero: condition BacklogUnknown.
+//! Where it is given, it is the backlog: the taps' own is not mixed in, but for what is in service. A reading holds for a
+//! few attempts. Then what cannot be read, or reads as NaN, is absent, never zero: condition BacklogUnknown.
 
 mod exposition;
 mod oldest;
@@ -34,8 +34,8 @@ use crate::shipper::Target;
 const EVERY: Duration = Duration::from_secs(5);
 /// The longest that a reading may take.
 const WITHIN: Duration = Duration::from_secs(2);
-/// A reading holds for so long: three attempts may fail.
-const HOLDS: Duration = Duration::from_secs(16);
+/// A reading holds for so long: three attempts may fail, and the one after them has its time.
+const HOLDS: Duration = Duration::from_secs(22);
 const PART: &str = "backlog";
 const EXPECTED: &str = "expected metrics=URL#metric, such as metrics=http://127.0.0.1:9308/metrics#kafka_consumergroup_lag, \
                         with matchers such as {group=\"a\",topic!=\"b\"} and ,age=METRIC if need be";
@@ -132,7 +132,6 @@ pub(crate) async fn run(
                 health.set(PART, State::Ok, "", Timestamp::now());
             }
             Err(failure) => {
-                *reading.last() = None;
                 metrics.backlog_failures.get_or_create(&[("reason", failure.reason)]).inc();
                 degraded(&health, &source, &failure);
             }
@@ -144,7 +143,7 @@ pub(crate) async fn run(
 fn degraded(health: &Health, source: &BacklogSource, failure: &Failure) {
     let detail = format!("cannot read `{}` at {}: {}", source.waiting, source.page, failure.detail);
     if health.parts().get(PART).is_none_or(|part| part.detail != detail) {
-        tracing::warn!(detail, "the backlog is not known; trying on");
+        tracing::warn!(detail, "the backlog cannot be read; trying on");
     }
     health.set(PART, State::Degraded, detail, Timestamp::now());
 }

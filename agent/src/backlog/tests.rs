@@ -1,3 +1,6 @@
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering::Relaxed;
+
 use axum::Router;
 use axum::http::StatusCode;
 use axum::response::Redirect;
@@ -132,12 +135,43 @@ async fn a_reading_is_the_backlog_with_what_the_taps_know_to_be_in_service() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_old_reading_does_not_hold() {
+async fn the_oldest_waits_on_between_two_readings() {
     let reading = Reading::default();
     let backlog = Backlog { waiting: 3, oldest_wait_ms: 100, ..Backlog::default() };
     *reading.last() = Some((Instant::now(), backlog));
     tokio::time::advance(Duration::from_secs(5)).await;
     assert_eq!(reading.backlog(None), Some(Backlog { oldest_wait_ms: 5100, ..backlog }));
-    tokio::time::advance(HOLDS).await;
-    assert_eq!(reading.backlog(None), None);
+}
+
+#[tokio::test]
+async fn a_reading_holds_while_three_attempts_fail_and_not_for_good() {
+    let fails = Arc::new(AtomicBool::new(false));
+    let answer = {
+        let fails = Arc::clone(&fails);
+        move || async move { if fails.load(Relaxed) { Err(StatusCode::INTERNAL_SERVER_ERROR) } else { Ok("lag 7\n") } }
+    };
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/metrics", listener.local_addr().unwrap());
+    tokio::spawn(async move { axum::serve(listener, Router::new().route("/metrics", get(answer))).await });
+    let (health, (_, metrics), stop) = (Health::default(), Metrics::new(), CancellationToken::new());
+    let reading = Reading::default();
+    let task = tokio::spawn(run(source(&url, "lag"), reading.clone(), health.clone(), metrics.clone(), stop.clone()));
+    until_health(&health, str::is_empty).await;
+    fails.store(true, Relaxed);
+    // From here on time passes as fast as nobody has anything to do: an attempt may fail by its time, too.
+    tokio::time::pause();
+    let read_at = reading.last().unwrap().0;
+    let mut failed_while_known = 0;
+    while let Some(backlog) = reading.backlog(None) {
+        assert!(backlog.waiting == 7 && read_at.elapsed() <= HOLDS);
+        let failures = metrics.backlog_reads.get() - 1;
+        if failures > 0 {
+            assert!(!health.parts()[PART].detail.is_empty(), "that it cannot be read is told at once");
+        }
+        failed_while_known = failures;
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+    assert!(read_at.elapsed() > HOLDS && failed_while_known >= 3, "{failed_while_known}");
+    stop.cancel();
+    task.await.unwrap();
 }

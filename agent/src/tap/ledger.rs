@@ -50,6 +50,8 @@ struct Lane {
     in_service: BTreeMap<u64, InService>,
     /// It is told when batches start or end: what has not started waits. If it never is, no backlog is known.
     followed: bool,
+    /// Parts of the source that are not followed, such as directories that are gone: what waits in all is not known.
+    unfollowed: usize,
 }
 
 struct Waiting {
@@ -151,15 +153,22 @@ impl Ledger {
         }
     }
 
-    /// Whether it is known what waits of a source.
+    /// Whether it is known what waits of a part of a source, told when that changes. Of a part that was not heard of
+    /// it is.
     pub(super) fn follow(&mut self, source: Source, followed: bool) {
-        self.lane(source).followed = followed;
+        let lane = self.lane(source);
+        if followed {
+            lane.followed = true;
+            lane.unfollowed = lane.unfollowed.saturating_sub(1);
+        } else {
+            lane.unfollowed += 1;
+        }
     }
 
     /// What waits; `None` where nobody has ever told of a start or an end.
     pub(super) fn backlog(&self, at: Timestamp) -> Option<Backlog> {
         let mut total: Option<Backlog> = None;
-        for lane in self.lanes.iter().filter(|lane| lane.followed) {
+        for lane in self.lanes.iter().filter(|lane| lane.known()) {
             let total = total.get_or_insert_default();
             let oldest = lane.order.first().map_or(Duration::ZERO, |(arrived_at, _)| at.since(*arrived_at));
             total.waiting += lane.waiting.len() as u64;
@@ -205,6 +214,11 @@ impl Ledger {
 }
 
 impl Lane {
+    /// Whether it is known what waits.
+    fn known(&self) -> bool {
+        self.followed && self.unfollowed == 0
+    }
+
     fn open(&self) -> usize {
         self.waiting.len() + self.in_service.len()
     }
@@ -278,6 +292,23 @@ mod tests {
         assert_eq!(ledger.backlog(Timestamp(1000)).unwrap().oldest_wait_ms, 600);
         ledger.follow(Dir, false);
         assert_eq!(ledger.backlog(Timestamp(1000)).unwrap(), Backlog { in_service: 2, ..Backlog::default() });
+    }
+
+    #[test]
+    fn the_backlog_of_a_source_is_known_while_each_of_its_parts_is_followed() {
+        let mut ledger = Ledger::new(0);
+        ledger.follow(Dir, false);
+        ledger.follow(Dir, false);
+        ledger.admit(Dir, 7, Timestamp(0), 5, 0);
+        ledger.follow(Dir, true);
+        assert_eq!(ledger.backlog(Timestamp(0)), None, "there is another one");
+        ledger.start(Dir, 7, Timestamp(0), 0);
+        ledger.finish(Dir, 7, Timestamp(0), Outcome::Ok);
+        assert_eq!(ledger.backlog(Timestamp(0)), None, "a file of the first tells nothing of the other");
+        ledger.follow(Dir, true);
+        assert_eq!(ledger.backlog(Timestamp(0)), Some(Backlog::default()));
+        ledger.follow(Dir, false);
+        assert_eq!(ledger.backlog(Timestamp(0)), None);
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! From what is seen of files to what is told of batches.
 
-use std::collections::VecDeque;
+mod unsettled;
+
 use std::ffi::{OsStr, OsString};
 use std::fs::{File as OpenFile, Metadata, OpenOptions};
 use std::io;
@@ -12,6 +13,7 @@ use forebay_shared::health::Health;
 use forebay_shared::{BatchArrival, DataCharacteristics, Outcome, Timestamp};
 use rustix::fs::OFlags;
 
+use self::unsettled::{Awaited, Unsettled};
 use super::journal::{Batch, Entry, Journal};
 use super::known::{Cause, File, Key, Known, MOST_FILES, Marks, Stat, Verdict, batch_id, hash_name, is_temporary};
 use super::report::Report;
@@ -30,8 +32,6 @@ const RECENT: Duration = Duration::from_secs(600);
 const BEHIND: u64 = 256 << 10;
 /// Bytes of a file read at once.
 const CHUNK: usize = 64 << 10;
-/// What is told and not acknowledged: 24 B each, 1.5 MiB. Beyond it the oldest counts as acknowledged.
-const MOST_UNSETTLED: usize = 65_536;
 /// Files are looked for again once so many places are free.
 const PLACES: usize = 1024;
 
@@ -40,14 +40,17 @@ pub(super) struct Follower {
     tap: Tap,
     known: Known,
     journal: Option<Journal>,
-    /// What the aggregator has to acknowledge: in which frame, and what to note then.
-    unsettled: VecDeque<(u64, Entry)>,
+    unsettled: Unsettled,
     report: Report,
+    /// It is known what waits, and the ledger was told so.
+    followed: bool,
     /// The directory's own device.
     device: u64,
     generation: u32,
     /// Events were missed since the last scan.
     gap: bool,
+    /// Those of the agent's own openings may be among them.
+    disown: bool,
     /// The last scan has not seen files that are known.
     suspects: bool,
     moving: Option<Moving>,
@@ -70,6 +73,8 @@ struct Moving {
 
 impl Follower {
     pub(super) fn new(path: PathBuf, tap: Tap, state: Option<PathBuf>, health: Health) -> Self {
+        // Before another directory's tap can take what it knows for all.
+        tap.follow(false);
         let mut report = Report::new(&path, health);
         let mut known = Known::default();
         let mut journal = None;
@@ -91,11 +96,13 @@ impl Follower {
             tap,
             known,
             journal,
-            unsettled: VecDeque::new(),
+            unsettled: Unsettled::default(),
             report,
+            followed: false,
             device: 0,
             generation: 0,
             gap: true,
+            disown: false,
             suspects: false,
             moving: None,
             scanned_at: None,
@@ -133,12 +140,19 @@ impl Follower {
     /// There is none: what waits in it is not known.
     pub(super) fn detached(&mut self) {
         self.gap = true;
-        self.tap.follow(false);
+        self.follow(false);
+    }
+
+    /// The ledger counts the directories that are not followed: it is told of changes only.
+    fn follow(&mut self, followed: bool) {
+        if std::mem::replace(&mut self.followed, followed) != followed {
+            self.tap.follow(followed);
+        }
     }
 
     /// Events were missed.
     pub(super) fn gap(&mut self) {
-        self.gap = true;
+        (self.gap, self.disown) = (true, true);
     }
 
     pub(super) fn moving(&self) -> bool {
@@ -150,7 +164,7 @@ impl Follower {
     }
 
     pub(super) fn unsettled(&self) -> bool {
-        !self.unsettled.is_empty()
+        self.unsettled.len() > 0
     }
 
     /// Takes in an event; `queued` bytes of others wait.
@@ -167,7 +181,9 @@ impl Follower {
         match event {
             Event::Closed(name) => self.seen(name, Cause::Closed, at, queued > BEHIND),
             Event::MovedTo(name, _) => self.seen(name, Cause::Moved, at, queued > BEHIND),
-            Event::Opened(name) => self.opened(name, at),
+            Event::Opened(name) => self.touched(name, at, |marks| &mut marks.opened),
+            // A start that no opening told of is told late.
+            Event::Released(name) => self.touched(name, at, |marks| &mut marks.released),
             Event::Deleted(name) => self.gone_by_name(name, at),
             Event::MovedFrom(name, cookie) => {
                 if self.known.named(hash_name(name)).is_some() {
@@ -180,6 +196,9 @@ impl Follower {
 
     /// All events up to now were taken in.
     pub(super) fn drained(&mut self, patience: Duration) {
+        if std::mem::take(&mut self.disown) {
+            self.known.disown();
+        }
         if self.moving.as_ref().is_some_and(|moving| moving.since.elapsed() >= patience) {
             self.moved_out();
         }
@@ -212,9 +231,10 @@ impl Follower {
         }
     }
 
-    fn opened(&mut self, name: &OsStr, at: Timestamp) {
+    /// Somebody opened or closed a file; `ours` is the mark of the agent's own doing.
+    fn touched(&mut self, name: &OsStr, at: Timestamp, ours: impl FnOnce(&mut Marks) -> &mut bool) {
         let Some(key) = self.known.named(hash_name(name)) else { return };
-        let ours = self.known.get_mut(key).is_some_and(|file| std::mem::take(&mut file.marks.ours));
+        let ours = self.known.get_mut(key).is_some_and(|file| std::mem::take(ours(&mut file.marks)));
         if !ours {
             self.start(key, at);
         }
@@ -251,7 +271,7 @@ impl Follower {
 
     fn finished(&mut self, id: u64, at: Timestamp) {
         self.tap.finish(id, at, Outcome::Ok);
-        self.await_settling(Entry::Done(id));
+        self.await_settling(Awaited::End(id));
     }
 
     /// A file is complete: what is it?
@@ -322,7 +342,7 @@ impl Follower {
 
     fn announce(&mut self, batch_id: u64, arrived_at: Timestamp, characteristics: DataCharacteristics) {
         self.tap.tell(BatchArrival { batch_id, arrived_at, characteristics });
-        self.await_settling(Entry::Settled(batch_id));
+        self.await_settling(Awaited::Arrival(batch_id));
     }
 
     /// The vector of a file, from its first bytes, and from its last ones where they tell.
@@ -353,7 +373,7 @@ impl Follower {
     }
 
     fn open(&mut self, name: &OsStr, stat: &Stat) -> io::Result<OpenFile> {
-        // The kernel tells of this opening like of any other.
+        // The kernel tells of this opening like of any other, and of the close.
         self.ours(stat.key, true);
         let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
         let opened = OpenOptions::new().read(true).custom_flags(flags.bits() as i32).open(self.path.join(name));
@@ -367,7 +387,7 @@ impl Follower {
 
     fn ours(&mut self, key: Key, ours: bool) {
         if let Some(file) = self.known.get_mut(key) {
-            file.marks.ours = ours;
+            (file.marks.opened, file.marks.released) = (ours, ours);
         }
     }
 
@@ -406,7 +426,7 @@ impl Follower {
             self.scanned_at = Some(now);
         }
         self.report.crowded(self.crowded);
-        self.tap.follow(true);
+        self.follow(true);
         Ok(postponed.then_some(LEFT_ALONE))
     }
 
@@ -440,12 +460,8 @@ impl Follower {
             return;
         }
         let below = self.tap.0.buffer.settled_below();
-        while self.unsettled.len() > MOST_UNSETTLED
-            || self.unsettled.front().is_some_and(|(in_frame, _)| *in_frame < below)
-        {
-            if let Some((_, entry)) = self.unsettled.pop_front() {
-                self.note(entry);
-            }
+        while let Some(entry) = self.unsettled.settle(below) {
+            self.note(entry);
         }
         self.write_journal();
     }
@@ -455,9 +471,12 @@ impl Follower {
         self.crowded && self.known.len() + PLACES <= MOST_FILES
     }
 
-    fn await_settling(&mut self, entry: Entry) {
-        if self.journal.is_some() {
-            self.unsettled.push_back((self.tap.0.buffer.open_sequence(), entry));
+    fn await_settling(&mut self, awaited: Awaited) {
+        if self.journal.is_none() {
+            return;
+        }
+        if let Some(oldest) = self.unsettled.push(self.tap.0.buffer.open_sequence(), awaited) {
+            self.note(oldest);
         }
     }
 
@@ -471,7 +490,9 @@ impl Follower {
         let Some(journal) = &mut self.journal else { return };
         let live = self.known.len() + self.unsettled.len();
         match journal.flush(live) {
-            Ok(()) => self.report.state(None),
+            Ok(true) => self.report.state(None),
+            // That there was nothing to write mends nothing.
+            Ok(false) => {}
             Err(error) => {
                 self.tap.0.metrics.tap_dir_state_failures.inc();
                 self.report.state(Some(format!("cannot write the state: {error}; a restart may tell of files twice")));

@@ -7,8 +7,8 @@
 //! ```
 //!
 //! An append-only file of records of 64 bytes, each with its checksum; it is written anew, without what is forgotten,
-//! at the start and when it has grown. A record that a crash has cut is not one. `kill -9` loses nothing that was
-//! written; after a power loss the pod is another one.
+//! at the start and when it has grown. A record that a crash has cut is not one; what a full disk has cut is taken back,
+//! and written again. `kill -9` loses nothing that was written; after a power loss the pod is another one.
 
 use std::collections::HashMap;
 use std::fs::{File, OpenOptions};
@@ -20,10 +20,12 @@ use forebay_shared::Timestamp;
 
 use super::known::Key;
 
-const MAGIC: [u8; 8] = *b"FBAYDIR1";
+const MAGIC: [u8; 8] = *b"FBAYDIR2";
 const RECORD: usize = 64;
 /// The file is written anew when it holds so many records, and four times those of the files that are known: 4 MiB.
 const COMPACT_FROM: usize = 65_536;
+/// Bytes that are kept for a file that cannot be written: 65,536 records, 4 MiB. What comes behind them is not remembered.
+const MOST_PENDING: usize = 65_536 * RECORD;
 
 /// A batch of which something is still to be told, or that may go yet.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -53,6 +55,10 @@ pub(super) enum Entry {
 pub(super) struct Journal {
     path: PathBuf,
     file: File,
+    /// Of whole records, with the magic before them.
+    length: u64,
+    /// A failed write may have left more than these.
+    cut: bool,
     records: usize,
     /// Of entries that were not written yet.
     pending: Vec<u8>,
@@ -62,28 +68,57 @@ impl Journal {
     /// Opens the journal at `path`; gives the batches in it.
     pub(super) fn open(path: PathBuf) -> io::Result<(Self, Vec<Batch>)> {
         let batches = read(&path)?;
-        let (file, records) = write_anew(&path, &batches)?;
-        Ok((Self { path, file, records, pending: Vec::new() }, batches))
+        let (file, length) = write_anew(&path, &batches)?;
+        let records = records_in(length);
+        Ok((Self { path, file, length, cut: false, records, pending: Vec::new() }, batches))
     }
 
     pub(super) fn note(&mut self, entry: Entry) {
         self.pending.extend_from_slice(&encode(entry));
     }
 
-    /// Writes what was noted. `known` is about how many batches are live.
-    pub(super) fn flush(&mut self, known: usize) -> io::Result<()> {
+    /// Writes what was noted; false if that is nothing. What could not be written is with the next. `known` is about
+    /// how many batches are live.
+    pub(super) fn flush(&mut self, known: usize) -> io::Result<bool> {
         if self.pending.is_empty() {
-            return Ok(());
+            return Ok(false);
         }
-        let pending = std::mem::take(&mut self.pending);
-        self.records += pending.len() / RECORD;
-        self.file.write_all(&pending)?;
+        self.append()?;
         if self.records >= COMPACT_FROM.max(4 * known) {
             let batches = read(&self.path)?;
-            (self.file, self.records) = write_anew(&self.path, &batches)?;
+            (self.file, self.length) = write_anew(&self.path, &batches)?;
+            self.records = records_in(self.length);
+        }
+        Ok(true)
+    }
+
+    /// All that is pending, or nothing: behind a part of a record no other would be read.
+    fn append(&mut self) -> io::Result<()> {
+        self.mend()?;
+        if let Err(error) = self.file.write_all(&self.pending) {
+            self.cut = true;
+            self.pending.truncate(MOST_PENDING);
+            // If this fails too it is tried again before the next write.
+            let _ = self.mend();
+            return Err(error);
+        }
+        self.length += self.pending.len() as u64;
+        self.records += self.pending.len() / RECORD;
+        self.pending = Vec::new();
+        Ok(())
+    }
+
+    fn mend(&mut self) -> io::Result<()> {
+        if self.cut {
+            self.file.set_len(self.length)?;
+            self.cut = false;
         }
         Ok(())
     }
+}
+
+fn records_in(length: u64) -> usize {
+    length as usize / RECORD
 }
 
 /// The batches that are live, in the order in which they were told. What is not a journal is an error; a journal that
@@ -131,8 +166,8 @@ fn replay(batches: &mut HashMap<u64, (usize, Batch)>, entry: Entry, count: usize
     }
 }
 
-/// A journal of nothing but `batches`, there whole or not at all; gives it open for more, and its records.
-fn write_anew(path: &Path, batches: &[Batch]) -> io::Result<(File, usize)> {
+/// A journal of nothing but `batches`, there whole or not at all; gives it open for more, and its length.
+fn write_anew(path: &Path, batches: &[Batch]) -> io::Result<(File, u64)> {
     let half = path.with_extension("tmp");
     let mut bytes = Vec::with_capacity(MAGIC.len() + 2 * RECORD * batches.len());
     bytes.extend_from_slice(&MAGIC);
@@ -151,7 +186,7 @@ fn write_anew(path: &Path, batches: &[Batch]) -> io::Result<(File, usize)> {
     drop(file);
     std::fs::rename(&half, path)?;
     let file = OpenOptions::new().append(true).open(path)?;
-    Ok((file, bytes.len() / RECORD))
+    Ok((file, bytes.len() as u64))
 }
 
 fn encode(entry: Entry) -> [u8; RECORD] {
@@ -208,9 +243,9 @@ fn decode(record: &[u8; RECORD]) -> Option<Entry> {
     }
 }
 
-/// FNV-1a: it is to find a record that was cut, not one that was forged.
+/// It is to find a record that was cut, not one that was forged.
 fn checksum(bytes: &[u8]) -> u64 {
-    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3))
+    crc32c::crc32c(bytes).into()
 }
 
 #[cfg(test)]
@@ -273,9 +308,12 @@ mod tests {
     fn a_file_that_is_no_journal_is_left_alone() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("journal");
-        std::fs::write(&path, "somebody's notes").unwrap();
-        assert!(Journal::open(path.clone()).is_err());
-        assert_eq!(std::fs::read(&path).unwrap(), b"somebody's notes");
+        // The last is one whose records had another checksum.
+        for other in ["somebody's notes", "FBAYDIR1"] {
+            std::fs::write(&path, other).unwrap();
+            assert!(Journal::open(path.clone()).is_err());
+            assert_eq!(std::fs::read(&path).unwrap(), other.as_bytes());
+        }
     }
 
     proptest! {

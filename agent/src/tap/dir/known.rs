@@ -101,7 +101,9 @@ pub(super) struct Marks {
     /// Nothing is ever told of it: it lay there for long when the agent started.
     pub(super) quiet: bool,
     /// The agent has opened it, and the kernel has still to say so.
-    pub(super) ours: bool,
+    pub(super) opened: bool,
+    /// And that it closed it.
+    pub(super) released: bool,
 }
 
 /// How a file came to be looked at.
@@ -167,6 +169,13 @@ impl Known {
             file.marks.found &= !matches!(cause, Cause::Closed | Cause::Moved);
         }
         verdict
+    }
+
+    /// The kernel has no more to say of what the agent opened.
+    pub(super) fn disown(&mut self) {
+        for file in self.files.values_mut() {
+            (file.marks.opened, file.marks.released) = (false, false);
+        }
     }
 
     pub(super) fn insert(&mut self, key: Key, file: File) {

@@ -14,6 +14,8 @@ use super::*;
 use crate::buffer::Buffer;
 use crate::metrics::Metrics;
 
+mod full;
+
 /// A directory, what stays over restarts of its agent, and what the aggregator has.
 struct World {
     root: tempfile::TempDir,
@@ -162,6 +164,51 @@ async fn a_file_is_a_batch_from_its_completion_until_it_is_gone() {
     std::fs::rename(world.path("b"), world.root.path().join("taken")).unwrap();
     world.takes(&agent, 2, 2).await;
     assert_eq!(world.progress.last().unwrap().started_at, None);
+    agent.stop().await;
+}
+
+/// Opens each file that starts with `f` as soon as it is closed, until so many are open.
+fn consumer(inbox: &Path, files: usize) -> std::thread::JoinHandle<Vec<File>> {
+    let (watch, inbox) = (Watch::new(inbox).unwrap(), inbox.to_owned());
+    std::thread::spawn(move || {
+        let (mut open, deadline) = (Vec::new(), Instant::now() + Duration::from_secs(60));
+        while open.len() < files && Instant::now() < deadline {
+            watch.read(|event| match event {
+                Event::Closed(name) if name.as_encoded_bytes().starts_with(b"f") => {
+                    open.push(File::open(inbox.join(name)).unwrap());
+                }
+                _ => {}
+            });
+        }
+        open
+    })
+}
+
+#[tokio::test]
+async fn a_file_that_is_opened_at_once_has_started() {
+    const FILES: usize = 100;
+    let mut world = World::new();
+    let agent = world.agent().await;
+    let consumer = consumer(&world.path(""), FILES);
+    for n in 1..=FILES {
+        world.write(&format!("f{n}"), "a,b\n1,2\n");
+        world.takes(&agent, n, 0).await;
+    }
+    let open = consumer.join().unwrap();
+    assert_eq!(open.len(), FILES);
+    // Our own closes are told by then.
+    world.up_to(&agent, "marker").await;
+    drop(open);
+    until(|| (agent.waiting() == (1, FILES as u64)).then_some(())).await;
+    // One of which the name has gone to another tells nothing of that.
+    let old = File::open(world.path("f1")).unwrap();
+    world.write("f1.tmp", "another\n");
+    std::fs::rename(world.path("f1.tmp"), world.path("f1")).unwrap();
+    world.takes(&agent, FILES + 2, 1).await;
+    drop(old);
+    world.write("last", "last\n");
+    world.takes(&agent, FILES + 3, 1).await;
+    assert_eq!(agent.waiting(), (3, FILES as u64 - 1));
     agent.stop().await;
 }
 

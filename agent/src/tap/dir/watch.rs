@@ -21,6 +21,9 @@ const MOST_READS: usize = 16;
 pub(super) enum Event<'a> {
     /// A file that was open for writing was closed.
     Closed(&'a OsStr),
+    /// One that was open for reading only. The kernel tells of two openings as of one if nothing comes between them and
+    /// the first was not read yet: the close may be all that tells of the second.
+    Released(&'a OsStr),
     Opened(&'a OsStr),
     Deleted(&'a OsStr),
     /// The cookie joins both ends of a move within the directory.
@@ -37,7 +40,10 @@ pub(super) struct Watch(OwnedFd);
 impl Watch {
     pub(super) fn new(directory: &Path) -> rustix::io::Result<Self> {
         let inotify = inotify::init(CreateFlags::NONBLOCK | CreateFlags::CLOEXEC)?;
+        // Of a file that has no name here any more nothing is told: another one may have it.
         let events = WatchFlags::CLOSE_WRITE
+            | WatchFlags::CLOSE_NOWRITE
+            | WatchFlags::EXCL_UNLINK
             | WatchFlags::OPEN
             | WatchFlags::DELETE
             | WatchFlags::MOVE
@@ -103,6 +109,8 @@ fn told<'a>(event: &'a inotify::Event<'a>) -> Option<Event<'a>> {
     let name = OsStr::from_bytes(event.file_name()?.to_bytes());
     if flags.contains(ReadFlags::CLOSE_WRITE) {
         Some(Event::Closed(name))
+    } else if flags.contains(ReadFlags::CLOSE_NOWRITE) {
+        Some(Event::Released(name))
     } else if flags.contains(ReadFlags::OPEN) {
         Some(Event::Opened(name))
     } else if flags.contains(ReadFlags::DELETE) {

@@ -16,12 +16,16 @@ struct Fixture {
 }
 
 fn fixture() -> Fixture {
+    fixture_with(None)
+}
+
+fn fixture_with(state: Option<PathBuf>) -> Fixture {
     let inbox = tempfile::tempdir().unwrap();
     let (_, metrics) = Metrics::new();
     let buffer = Buffer::new(Bytes(4 << 20), metrics.clone());
     let tap = Tap::new(buffer.clone(), metrics.clone()).of(Source::Dir);
     let health = Health::new(&[], Timestamp(0));
-    let mut follower = Follower::new(inbox.path().to_owned(), tap, None, health.clone());
+    let mut follower = Follower::new(inbox.path().to_owned(), tap, state, health.clone());
     follower.attached(std::fs::metadata(inbox.path()).unwrap().dev());
     Fixture { follower, buffer, metrics, health, inbox }
 }
@@ -108,7 +112,7 @@ fn without_a_journal_what_lay_there_for_long_is_backlog_and_nothing_else() {
     let cause = Cause::Found { unbroken: false };
     assert!(!fixture.follower.found("old.csv".as_ref(), &meta, cause, Timestamp::now()), "it may still be written");
     fixture.follower.judge("old.csv".as_ref(), &stat, cause, Timestamp(5), false);
-    fixture.follower.tap.follow(true);
+    fixture.follower.follow(true);
     let backlog = fixture.follower.tap.backlog(Timestamp(1005)).unwrap();
     assert_eq!((backlog.waiting, backlog.waiting_bytes, backlog.oldest_wait_ms), (1, 8, 1000));
     fixture.follower.take(Event::Opened("old.csv".as_ref()), Timestamp(6), 0);
@@ -169,4 +173,72 @@ fn only_so_many_files_are_followed_and_the_others_are_looked_for_once_there_is_r
     }
     assert!(fixture.follower.wants_scan());
     assert!(Path::new(fixture.inbox.path()).join("a").exists());
+}
+
+/// Takes in these events of a file that was looked at just now; gives how many starts were told.
+fn starts_by(events: &[Event<'_>], missed: bool) -> usize {
+    let mut fixture = fixture();
+    let stat = fixture.write("a", "1\n");
+    fixture.follower.judge("a".as_ref(), &stat, Cause::Closed, Timestamp(5), false);
+    if missed {
+        fixture.follower.gap();
+        fixture.follower.drained(Duration::ZERO);
+    }
+    for event in events {
+        fixture.follower.take(*event, Timestamp(6), 0);
+    }
+    fixture.recorded().progress.len()
+}
+
+#[test]
+fn an_opening_that_the_kernel_tells_of_as_one_with_ours_is_told_by_its_close() {
+    let (opened, released) = (Event::Opened("a".as_ref()), Event::Released("a".as_ref()));
+    assert_eq!(starts_by(&[opened, released], false), 0, "these are our own");
+    assert_eq!(starts_by(&[opened, released, released], false), 1);
+    assert_eq!(starts_by(&[opened, released, opened, released], false), 1);
+    assert_eq!(starts_by(&[opened], true), 1, "the kernel has dropped what it had to say of ours");
+    assert_eq!(starts_by(&[released], true), 1);
+}
+
+#[test]
+fn the_backlog_is_known_once_all_directories_are_followed_and_while_they_are() {
+    let mut first = fixture();
+    let inbox = tempfile::tempdir().unwrap();
+    let tap = first.follower.tap.clone();
+    let mut second = Follower::new(inbox.path().to_owned(), tap.clone(), None, first.health.clone());
+    let known = || tap.backlog(Timestamp(0)).is_some();
+    let scan = |follower: &mut Follower| follower.scan("slow", Timestamp::now()).is_ok();
+    assert!(scan(&mut first.follower) && !known());
+    // A file of the first is taken.
+    let stat = first.write("a", "1\n");
+    first.follower.judge("a".as_ref(), &stat, Cause::Closed, Timestamp(5), false);
+    first.follower.gone(stat.key, Timestamp(6));
+    assert!(!known(), "nobody has looked at the second");
+    assert!(scan(&mut second) && known());
+    for _ in 0..2 {
+        second.detached();
+        assert!(scan(&mut first.follower) && !known(), "however often the others are looked through");
+    }
+    assert!(scan(&mut second) && known());
+}
+
+#[test]
+fn a_state_that_cannot_be_written_anew_is_told_until_it_is() {
+    let state = tempfile::tempdir().unwrap();
+    let mut fixture = fixture_with(Some(state.path().to_owned()));
+    fixture.follower.report().watched(None);
+    let journal = std::fs::read_dir(state.path()).unwrap().next().unwrap().unwrap().path();
+    // In the place of the new one.
+    let half = journal.with_extension("tmp");
+    std::fs::create_dir(&half).unwrap();
+    (0..100_000).for_each(|id| fixture.follower.note(Entry::Done(id)));
+    for _ in 0..2 {
+        fixture.follower.settle();
+        assert!(fixture.detail().contains("cannot write the state"), "{}", fixture.detail());
+    }
+    std::fs::remove_dir(&half).unwrap();
+    fixture.follower.note(Entry::Done(0));
+    fixture.follower.settle();
+    assert_eq!(fixture.detail(), "");
+    assert!(std::fs::metadata(&journal).unwrap().len() < 100);
 }

@@ -125,7 +125,7 @@ pub(super) struct Unpacked {
 
 impl Unpacking {
     /// The unpacking of a batch that starts so, if it is compressed.
-    pub(super) fn begin(first: &[u8], hint: Hint, budget: u64) -> Option<Self> {
+    pub(super) fn begin(first: &[u8], hint: Hint, room: Room, budget: u64) -> Option<Self> {
         let (compression, decoder): (_, Box<dyn Decoder>) = match first {
             [0x1f, 0x8b, 8, ..] => (Compression::Gzip, Box::new(gzip::Gzip::new())),
             [b'B', b'Z', b'h', b'1'..=b'9', rest @ ..] if bzip2::is_block(rest) => {
@@ -142,7 +142,7 @@ impl Unpacking {
             _ if first.starts_with(snappy::BLOCKS) => (Compression::Snappy, Box::new(snappy::Blocks::new())),
             _ => return None,
         };
-        let sink = Sink { content: Content::unpacked(hint), taken: 0, budget };
+        let sink = Sink { content: Content::unpacked(hint, room), taken: 0, budget };
         Some(Self { compression, decoder, sink, stopped: None, cut: false })
     }
 

@@ -222,6 +222,14 @@ fn slow_decoders_stop_where_they_find_noise() {
 }
 
 #[test]
+fn streams_of_bzip2_without_content_stop_and_those_with_some_do_not() {
+    let empty = look(&bzip2_of(b"").repeat(2000), 5000, DEFAULT_BUDGET);
+    assert!(empty.characteristics.estimated && empty.problem.is_none());
+    let short = look(&bzip2_of(&rows(200)).repeat(1000), 5000, DEFAULT_BUDGET).characteristics;
+    assert_eq!((short.data_volume.records, short.estimated), (Some(200_000), false));
+}
+
+#[test]
 fn a_frame_that_needs_a_dictionary_says_so_and_frames_of_pzstd_are_found() {
     let needs = [0x28, 0xb5, 0x2f, 0xfd, 0x01, 0x58, 7, 1, 0, 0, 0, 0, 0, 0, 0, 0];
     assert!(look(&needs, 99, 99).problem.unwrap().contains("dictionary"));

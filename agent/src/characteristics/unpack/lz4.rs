@@ -133,11 +133,12 @@ impl Lz4 {
             let linked = if self.flags >> 5 & 1 == 1 { &[] } else { window };
             decompress_into_with_dict(block, room, linked).map_err(|_| WRONG)?
         };
+        let made = self.end..self.end + made;
         if self.flag(2) {
-            self.sum.write(&room[..made]);
+            self.sum.write(&self.out[made.clone()]);
         }
-        sink.give(&room[..made])?;
-        self.end += made;
+        sink.give(&self.out[made.clone()])?;
+        self.end = made.end;
         self.enter(State::BlockSize);
         Ok(())
     }

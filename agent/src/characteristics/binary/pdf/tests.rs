@@ -126,7 +126,8 @@ fn cross_references_that_lead_back_and_long_comments_are_read_once() {
 #[test]
 fn parts_of_tables_are_kept_up_to_a_bound() {
     let start = "%PDF-1.4\n".len();
-    let sections: String = (0..40).map(|n| format!("xref\n{}\ntrailer\n<< /Prev {} >>\n", "0 0 ".repeat(500), start + (n + 1) * 2032)).collect();
+    let section = |next: usize| format!("xref\n{}\ntrailer\n<< /Prev {next:06} >>\n", "0 0 ".repeat(500));
+    let sections: String = (1..=40).map(|n| section(start + n * section(0).len())).collect();
     let bytes = [b"%PDF-1.4\n", sections.as_bytes()].concat();
     let held = Held::new(&bytes, &[], bytes.len() as u64);
     assert_eq!(References::read(&held, 0, start as u64).parts(), 4096);
@@ -146,7 +147,7 @@ fn numbers_of_cross_references_may_be_anything() {
         let at = find(start.as_bytes(), b"xref\n0 0").unwrap();
         assert!(of(format!("{start}startxref\n{at}\n%%EOF").as_bytes()).problem.is_some(), "{part}");
     }
-    let index = streams(&format!("/Index[0 {huge} {huge} {huge} 0 6]"));
+    let index = streams(&format!("/Index[9 {huge} 9 {huge} 9 1 0 6]"));
     assert!(of(&index).problem.is_some());
 }
 

@@ -260,6 +260,20 @@ fn a_zstd_window_wider_than_ours_costs_what_is_past_the_first_bytes_only() {
 }
 
 #[test]
+fn an_xz_dictionary_wider_than_the_window_stops_at_the_floor() {
+    let content = rows(400_000);
+    assert!(content.len() as u64 > FLOOR);
+    for (dictionary, estimated) in [(MOST_WINDOW as u32, false), (12 << 20, true)] {
+        let mut options = lzma_rust2::XzOptions::with_preset(0);
+        options.lzma_options.dict_size = dictionary;
+        let mut encoder = lzma_rust2::XzWriter::new(Vec::new(), options).unwrap();
+        encoder.write_all(&content).unwrap();
+        let found = look(&encoder.finish().unwrap(), 1 << 16, usize::MAX).characteristics;
+        assert_eq!((found.data_type, found.estimated), (DataType::Csv, estimated), "{dictionary}");
+    }
+}
+
+#[test]
 fn an_empty_block_of_lz4_ends_at_once() {
     let packed = lz4_of(b"");
     let (header, end) = packed.split_at(7);

@@ -202,7 +202,8 @@ impl Content {
                 (data_type, facts)
             }
         };
-        Found { data_type, archive, facts, entropy: self.entropy.bits_a_byte(), ends: self.ends }
+        let entropy = facts.entropy.or_else(|| self.entropy.bits_a_byte());
+        Found { data_type, archive, facts, entropy, ends: self.ends }
     }
 }
 

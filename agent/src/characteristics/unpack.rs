@@ -27,9 +27,9 @@ pub(super) use self::snappy::unpack_raw as raw_snappy;
 /// Bytes that tell a compression.
 pub(super) const MAGIC: usize = 16;
 /// Bytes that any batch may unpack to.
-const FLOOR: u64 = 4 << 20;
+pub(super) const FLOOR: u64 = 4 << 20;
 /// Bytes more that each byte may unpack to. Logs reach 30; a bomb of zeros 1,000 and more.
-const RATIO: u64 = 32;
+pub(super) const RATIO: u64 = 32;
 /// The largest window that a decoder may keep: that of `xz -6` and `zstd -19`.
 const MOST_WINDOW: u64 = 8 << 20;
 /// Bytes unpacked at a time.

@@ -3,7 +3,6 @@
 use forebay_shared::{Compression, DataComplexity, DataType};
 
 use super::super::{Detail, Facts};
-use super::MOST_UNPACKED;
 use crate::characteristics::Finding;
 
 pub(super) struct Members {
@@ -24,9 +23,10 @@ pub(super) struct Members {
 }
 
 impl Members {
-    pub(super) fn new() -> Self {
+    /// Of an archive whose members may unpack to so many bytes.
+    pub(super) fn new(room: usize) -> Self {
         Self {
-            room: MOST_UNPACKED,
+            room,
             data_type: None,
             looked_into: 0,
             seen: 0,
@@ -123,7 +123,10 @@ impl Members {
         });
         let DataComplexity { max_depth, columns, distinct_keys, null_share, joins, width, height, .. } = self.parts;
         let detail = self.detail;
-        (data_type, Facts { records, max_depth, columns, distinct_keys, null_share, joins, width, height, detail, ..facts })
+        (
+            data_type,
+            Facts { records, max_depth, columns, distinct_keys, null_share, joins, width, height, detail, ..facts },
+        )
     }
 }
 

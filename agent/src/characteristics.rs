@@ -108,6 +108,8 @@ struct Facts {
     width: Option<u32>,
     height: Option<u32>,
     unpacked_bytes: Option<u64>,
+    /// Of what was unpacked, where a format unpacks.
+    entropy: Option<f64>,
     detail: Detail,
     /// Some part is an estimate; where a format does not say, whatever is cut is.
     estimated: Option<bool>,

@@ -1,7 +1,7 @@
 //! `forebay-agent inspect`: what the agent would tell about files, by hand.
 //!
 //! Files are read in chunks and looked at whole, however long. Of what is no text only the first and last bytes are
-//! read. Pipes and devices are refused: they may have no end.
+//! kept, of what is unpacked as well. Pipes and devices are refused: they may have no end.
 
 use std::fs::File;
 use std::io::{ErrorKind, Read, Seek, SeekFrom, Write};

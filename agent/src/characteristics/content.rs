@@ -61,12 +61,12 @@ pub(super) struct Found {
 impl Content {
     /// Of a batch as it comes.
     pub(super) fn of_batch(hint: Hint, room: Room) -> Self {
-        Self { archives: true, ends: Ends::new(room), ..Self::unpacked(hint) }
+        Self { archives: true, ..Self::unpacked(hint, room) }
     }
 
     /// Of what was unpacked: archives in it stay packed.
-    pub(super) fn unpacked(hint: Hint) -> Self {
-        let ends = Ends::new(Room::PASSING);
+    pub(super) fn unpacked(hint: Hint, room: Room) -> Self {
+        let ends = Ends::new(room);
         Self { hint, archives: false, kind: Kind::Undecided, ends, entropy: Entropy::default(), seen: 0 }
     }
 
@@ -202,7 +202,8 @@ impl Content {
                 (data_type, facts)
             }
         };
-        Found { data_type, archive, facts, entropy: self.entropy.bits_a_byte(), ends: self.ends }
+        let entropy = facts.entropy.or_else(|| self.entropy.bits_a_byte());
+        Found { data_type, archive, facts, entropy, ends: self.ends }
     }
 }
 
@@ -217,7 +218,7 @@ fn utf16_sample(head: &[u8]) -> Vec<u8> {
 
 /// A member of an archive: as content that was unpacked.
 pub(super) fn member(bytes: &[u8], total: u64, extension: &str) -> Finding {
-    let mut content = Content::unpacked(Hint::of(Hint::content_type(extension)));
+    let mut content = Content::unpacked(Hint::of(Hint::content_type(extension)), Room::PASSING);
     content.push(bytes);
     let cut = content.seen() < total;
     finding(content.finish(total), Compression::None, DataVolume { bytes: total, ..DataVolume::default() }, cut)

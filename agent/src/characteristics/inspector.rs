@@ -128,7 +128,7 @@ impl Inspector {
     fn begin(&mut self) {
         let Layer::Start(first) = &mut self.layer else { return };
         let first = std::mem::take(first);
-        self.layer = match Unpacking::begin(&first, self.hint, self.budget) {
+        self.layer = match Unpacking::begin(&first, self.hint, self.room, self.budget) {
             Some(unpacking) => Layer::Packed(Box::new(unpacking)),
             None => Layer::Plain(Box::new(Content::of_batch(self.hint, self.room))),
         };
@@ -145,19 +145,19 @@ impl Inspector {
         let (hint, total) = (self.hint, self.total);
         match self.layer {
             Layer::Packed(unpacking) => packed(*unpacking, total),
-            Layer::Plain(content) => plain(*content, hint, total),
-            Layer::Start(_) => plain(Content::of_batch(hint, self.room), hint, total),
+            Layer::Plain(content) => plain(*content, hint, self.room, total),
+            Layer::Start(_) => plain(Content::of_batch(hint, self.room), hint, self.room, total),
         }
     }
 }
 
-fn plain(content: Content, hint: Hint, total: u64) -> Finding {
+fn plain(content: Content, hint: Hint, room: Room, total: u64) -> Finding {
     let seen = content.seen();
     let found = content.finish(total);
     // Snappy's raw form has no magic: what is nothing else, and unpacks whole, is that.
     let raw = found.ends.whole(total).filter(|_| found.data_type == DataType::Binary).and_then(unpack::raw_snappy);
     if let Some(unpacked) = raw {
-        let mut content = Content::unpacked(hint);
+        let mut content = Content::unpacked(hint, room);
         content.push(&unpacked);
         let volume = DataVolume { bytes: total, unpacked_bytes: Some(content.seen()), records: None };
         return finding(content.finish(unpacked.len() as u64), Compression::Snappy, volume, false);
@@ -182,7 +182,10 @@ fn packed(unpacking: Unpacking, total: u64) -> Finding {
 pub(super) fn finding(found: Found, compression: Compression, volume: DataVolume, cut: bool) -> Finding {
     let Found { data_type, archive, facts, entropy, .. } = found;
     let compression = if compression == Compression::None { archive } else { compression };
-    let estimated = if volume.unpacked_bytes.is_some() { cut } else { facts.estimated.unwrap_or(cut) };
+    let estimated = match facts.estimated {
+        Some(told) if volume.unpacked_bytes.is_none() => told,
+        told => cut || told == Some(true),
+    };
     let data_complexity = DataComplexity {
         score: 0.0,
         max_depth: facts.max_depth,

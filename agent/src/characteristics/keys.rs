@@ -1,8 +1,14 @@
 //! A bounded set of keys, by hash: how many different ones, not which.
+//!
+//! Whoever writes a batch chooses its keys, and may choose such that fall into the same slots: those are left uncounted
+//! after a few steps each, so that they cost what others do.
 
 /// Keys told apart; beyond it the count stands still. 2 x 8 B x 4,096 = 64 KiB at most.
 const MOST: usize = 4096;
 const FIRST_SLOTS: usize = 64;
+/// Slots that a key is looked for in. Half of them are free, so that one key in 2^32 needs more; of those that a batch
+/// has for their slots alone, most do.
+const MOST_PROBES: usize = 32;
 
 /// Open addressing over 64-bit hashes; 0 marks a free slot.
 #[derive(Clone)]
@@ -31,7 +37,7 @@ impl KeySet {
     /// A key by its hash, which is not 0.
     #[inline]
     pub(super) fn insert_hash(&mut self, hash: u64) {
-        let slot = self.slot(hash);
+        let Some(slot) = self.slot(hash) else { return };
         if self.slots[slot] != hash && self.len < MOST {
             self.slots[slot] = hash;
             self.len += 1;
@@ -41,28 +47,34 @@ impl KeySet {
         }
     }
 
+    /// The slot that has the hash, or that is free for it; nothing if too many others are in its way.
     #[inline]
-    fn slot(&self, hash: u64) -> usize {
-        // Slots are a power of two, and at least half of them are free: the walk ends.
+    fn slot(&self, hash: u64) -> Option<usize> {
+        // Slots are a power of two. Each step is one longer: keys that are close do not pile up.
         let mask = self.slots.len() - 1;
         let mut at = (hash >> 32) as usize & mask;
-        while self.slots[at] != 0 && self.slots[at] != hash {
-            at = (at + 1) & mask;
+        for step in 1..=MOST_PROBES {
+            if self.slots[at] == 0 || self.slots[at] == hash {
+                return Some(at);
+            }
+            at = (at + step) & mask;
         }
-        at
+        None
     }
 
     #[cold]
     fn grow(&mut self) {
         let wider = vec![0; self.slots.len() * 2];
         for hash in std::mem::replace(&mut self.slots, wider).into_iter().filter(|hash| *hash != 0) {
-            let slot = self.slot(hash);
-            self.slots[slot] = hash;
+            match self.slot(hash) {
+                Some(slot) => self.slots[slot] = hash,
+                None => self.len -= 1,
+            }
         }
     }
 }
 
-/// Eight bytes a step, multiplied and folded. Keys are the component's own, and a collision costs a count of one.
+/// Eight bytes a step, multiplied and folded; two keys of one hash count as one.
 #[inline]
 fn hash(key: &[u8]) -> u64 {
     const FACTOR: u64 = 0x9e37_79b9_7f4a_7c15;
@@ -110,5 +122,17 @@ mod tests {
             keys.insert(format!("{n}").as_bytes());
         }
         assert_eq!(keys.len(), MOST);
+    }
+
+    #[test]
+    fn keys_that_fall_into_the_same_slots_cost_a_bound_and_are_left_uncounted() {
+        let mut keys = KeySet::new();
+        (1..=MOST as u64).for_each(|n| keys.insert_hash(n << 48 | n));
+        assert_eq!(keys.len(), MOST_PROBES);
+        // Others are counted still.
+        for n in 0..1000 {
+            keys.insert(format!("a fairly long key {n}").as_bytes());
+        }
+        assert!((1000..=MOST_PROBES + 1000).contains(&keys.len()), "{}", keys.len());
     }
 }

@@ -28,9 +28,9 @@ pub(super) use self::snappy::unpack_raw as raw_snappy;
 /// Bytes that tell a compression.
 pub(super) const MAGIC: usize = 16;
 /// Bytes that any batch may unpack to.
-const FLOOR: u64 = 4 << 20;
+pub(super) const FLOOR: u64 = 4 << 20;
 /// Bytes more that each byte may unpack to. Logs reach 30; a bomb of zeros 1,000 and more.
-const RATIO: u64 = 32;
+pub(super) const RATIO: u64 = 32;
 /// The largest window that a decoder may keep: that of `xz -6` and `zstd -19`.
 const MOST_WINDOW: u64 = 8 << 20;
 /// Bytes unpacked at a time.
@@ -152,7 +152,7 @@ pub(super) struct Unpacked {
 
 impl Unpacking {
     /// The unpacking of a batch that starts so, if it is compressed.
-    pub(super) fn begin(first: &[u8], hint: Hint, budget: u64) -> Option<Self> {
+    pub(super) fn begin(first: &[u8], hint: Hint, room: Room, budget: u64) -> Option<Self> {
         let (compression, _) = compression(first)?;
         let decoder: Box<dyn Decoder> = match compression {
             Compression::Gzip => Box::new(gzip::Gzip::new()),
@@ -164,7 +164,7 @@ impl Unpacking {
             Compression::Snappy => Box::new(snappy::Framed::new()),
             Compression::None | Compression::Zip => return None,
         };
-        let sink = Sink { content: Content::unpacked(hint), taken: 0, budget };
+        let sink = Sink { content: Content::unpacked(hint, room), taken: 0, budget };
         Some(Self { compression, decoder, sink, stopped: None, cut: false })
     }
 

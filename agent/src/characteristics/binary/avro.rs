@@ -181,7 +181,7 @@ fn begun(mut cursor: Cursor<'_>, held: &Held<'_>) -> Option<(u64, usize)> {
     let count = cursor.zigzag()?.try_into().ok()?;
     let length = usize::try_from(cursor.zigzag()?).ok()?;
     let end = cursor.at().checked_add(length)?.checked_add(SYNC)?;
-    (end > held.head().len() && end as u64 <= held.total() && count <= length as u64 * MOST_RATIO)
+    (end > held.head().len() && end as u64 <= held.total() && count <= (length as u64).saturating_mul(MOST_RATIO))
         .then_some((count, end - start))
 }
 

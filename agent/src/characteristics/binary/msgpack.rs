@@ -7,7 +7,7 @@ use crate::characteristics::{extrapolate, fan_out};
 
 /// Bytes walked: some 20 ms of work.
 const BUDGET: usize = 8 << 20;
-/// Containers within containers: 16 B each.
+/// Containers within containers that are walked: 16 B each. Noise does not nest so.
 const MOST_DEPTH: usize = 100_000;
 /// Numbers and their like are shorter.
 const SHORT: usize = 20;
@@ -18,6 +18,8 @@ const CONVINCING: u64 = 16;
 enum End {
     Clean,
     Inside,
+    /// Containers are nested further than is walked.
+    TooDeep,
     Bad,
 }
 
@@ -69,6 +71,7 @@ pub(super) fn facts(held: &Held<'_>, hint: Hint) -> Option<Facts> {
     let accepted = match scan.end {
         End::Clean => claimed || scan.containers && (scan.values > 1 || bytes.len() == 1 && scan.values == 1),
         End::Inside => claimed && scan.values > 0 || scan.containers && convincing,
+        End::TooDeep => claimed || scan.containers,
         End::Bad => false,
     };
     accepted.then(|| scan.facts(bytes, held, whole))
@@ -122,7 +125,7 @@ impl Scan {
             }
             if let Some(opened) = opened {
                 if open.len() >= MOST_DEPTH {
-                    self.end = End::Inside;
+                    self.end = End::TooDeep;
                     return;
                 }
                 self.max_depth = self.max_depth.max(open.len() as u32 + 1);
@@ -225,6 +228,7 @@ impl Scan {
                 Some("a MessagePack array claims more items than the batch has bytes")
             }
             End::Inside if whole => Some("cut short: ends within a MessagePack value"),
+            End::TooDeep => Some("nested more than 100,000 levels deep, and not looked at from there on"),
             _ => None,
         };
         let within = self.values.saturating_sub(self.keys + self.objects);
@@ -236,7 +240,7 @@ impl Scan {
                 .then(|| u32::try_from(self.columns).unwrap_or(u32::MAX)),
             null_share: (self.leaves > 0).then(|| self.nulls as f64 / self.leaves as f64),
             detail: Detail { fan_out: fan_out(within, self.opened), ..Detail::default() },
-            estimated: Some(!whole),
+            estimated: Some(!whole || self.end == End::TooDeep),
             problem: problem.map(str::to_owned),
             ..Facts::default()
         }
@@ -308,10 +312,14 @@ mod tests {
     }
 
     #[test]
-    fn depth_has_no_bound_but_the_bytes() {
+    fn depth_is_told_up_to_a_bound_and_what_is_deeper_is_told_to_be() {
         let deep = [vec![0x91; 50_000], vec![0]].concat();
         assert_eq!(of(&deep, Hint::None).unwrap().max_depth, Some(50_000));
-        assert!(of(&vec![0x91; 3_000_000], Hint::Msgpack).unwrap().problem.is_some());
+        for hint in [Hint::None, Hint::Msgpack] {
+            let deeper = of(&[vec![0x91; 150_000], vec![0]].concat(), hint).unwrap();
+            assert_eq!((deeper.max_depth, deeper.estimated), (Some(MOST_DEPTH as u32), Some(true)));
+            assert!(deeper.problem.unwrap().contains("100,000 levels"));
+        }
     }
 
     #[test]

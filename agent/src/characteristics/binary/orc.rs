@@ -13,6 +13,7 @@ use super::{Detail, Facts, Held};
 const MOST_FOOTER: usize = 4 << 20;
 /// Chunks that a footer is packed in; of 256 KiB, unless the writer chose otherwise.
 const MOST_CHUNKS: usize = 4096;
+/// Columns of a schema, and columns below others: each is below one.
 const MOST_TYPES: usize = 100_000;
 
 #[derive(Default)]
@@ -118,10 +119,10 @@ fn plain<'a>(packed: &'a [u8], postscript: &Postscript) -> Result<std::borrow::C
 
 fn read(bytes: &[u8]) -> Option<Footer> {
     let mut footer = Footer::default();
-    let mut sound = Some(());
+    let (mut sound, mut left) = (Some(()), MOST_TYPES);
     wire::each(bytes, |field, value| match (field, value) {
         (3, Value::Bytes(_)) => footer.stripes += 1,
-        (4, Value::Bytes(kind)) if footer.types.len() < MOST_TYPES => match read_type(kind) {
+        (4, Value::Bytes(kind)) if footer.types.len() < MOST_TYPES => match read_type(kind, &mut left) {
             Some(kind) => footer.types.push(kind),
             None => sound = None,
         },
@@ -132,21 +133,27 @@ fn read(bytes: &[u8]) -> Option<Footer> {
     sound.map(|()| footer)
 }
 
-fn read_type(bytes: &[u8]) -> Option<Type> {
-    let mut read = Type { kind: 0, below: Vec::new() };
+/// A type, if no more columns are below it than are `left` to be.
+fn read_type(bytes: &[u8], left: &mut usize) -> Option<Type> {
+    let (mut kind, mut children) = (0, Vec::new());
     let mut sound = Some(());
+    let mut below = |column: u64| {
+        *left = left.checked_sub(1)?;
+        children.push(u32::try_from(column).unwrap_or(u32::MAX));
+        Some(())
+    };
     wire::each(bytes, |field, value| match (field, value) {
-        (1, Value::Varint(kind)) => read.kind = kind,
-        (2, Value::Varint(column)) => read.below.push(u32::try_from(column).unwrap_or(u32::MAX)),
+        (1, Value::Varint(of)) => kind = of,
+        (2, Value::Varint(column)) => sound = sound.and_then(|()| below(column)),
         (2, Value::Bytes(packed)) => {
             let mut cursor = Cursor::new(packed);
             while !cursor.is_empty() && sound.is_some() {
-                sound = cursor.varint().map(|column| read.below.push(u32::try_from(column).unwrap_or(u32::MAX)));
+                sound = cursor.varint().and_then(&mut below);
             }
         }
         _ => {}
     })?;
-    sound.map(|()| read)
+    sound.map(|()| Type { kind, below: children })
 }
 
 const LIST: u64 = 10;
@@ -228,9 +235,17 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn a_type_that_is_below_itself_is_no_schema() {
+    fn a_type_that_is_childrenself_is_no_schema() {
         let footer = [kind(STRUCT, &[1]), kind(LIST, &[0]), number(6, 1)].concat();
         assert!(of(&end(&footer, 0)).problem.unwrap().contains("schema"));
+    }
+
+    #[test]
+    fn no_more_columns_are_below_others_than_there_may_be() {
+        let wide = |below: usize| [kind(STRUCT, &[&[1; 1][..], &vec![1; below]].concat()), kind(4, &[])].concat();
+        assert_eq!(of(&end(&[wide(MOST_TYPES / 2), number(6, 1)].concat(), 0)).problem, None);
+        let split = [wide(MOST_TYPES / 2), wide(MOST_TYPES / 2), number(6, 1)].concat();
+        assert!(of(&end(&split, 0)).problem.unwrap().contains("footer is malformed"));
     }
 
     #[test]

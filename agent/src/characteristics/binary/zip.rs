@@ -17,8 +17,9 @@ use self::directory::{Directory, Member};
 use self::members::Members;
 use super::unpack::{Codec, Unpacked, unpack};
 use super::{Examine, Facts, Held};
+use crate::characteristics::unpack::{FLOOR, RATIO};
 
-/// Unpacked bytes, of all members.
+/// Unpacked bytes, of all members; of a short archive fewer, as of other batches that are packed.
 const MOST_UNPACKED: usize = 8 << 20;
 /// Unpacked bytes of one member.
 const MOST_OF_ONE: usize = 4 << 20;
@@ -37,7 +38,7 @@ pub(super) fn facts(held: &Held<'_>, examine: Option<Examine<'_>>) -> (DataType,
         return (DataType::Xlsx, Compression::None, facts);
     }
     let Some(examine) = examine else { return (DataType::Binary, Compression::Zip, Facts::default()) };
-    let mut members = Members::new();
+    let mut members = Members::new(room(held));
     for member in directory.members().filter(|member| !member.is_directory()).take(MOST_MEMBERS) {
         match member.packed(held) {
             Some(packed) => drop(look(&mut members, &member, packed, examine)),
@@ -56,7 +57,7 @@ pub(super) fn facts(held: &Held<'_>, examine: Option<Examine<'_>>) -> (DataType,
 fn walked(held: &Held<'_>, examine: Option<Examine<'_>>) -> (DataType, Compression, Facts) {
     let missing = !held.end().is_empty() && !directory::has_end(held);
     let problem = missing.then_some("cut short: the zip has no directory at its end");
-    let mut members = Members::new();
+    let mut members = Members::new(room(held));
     let mut at = 0;
     let mut names = directory::Names::default();
     for _ in 0..MOST_MEMBERS {
@@ -77,6 +78,12 @@ fn walked(held: &Held<'_>, examine: Option<Examine<'_>>) -> (DataType, Compressi
     let (data_type, facts) = members.facts(None, true);
     let problem = facts.problem.or(problem.map(str::to_owned));
     (data_type, Compression::Zip, Facts { problem, ..facts })
+}
+
+/// Bytes that the members may unpack to, all together.
+fn room(held: &Held<'_>) -> usize {
+    let most = FLOOR.saturating_add(RATIO.saturating_mul(held.total()));
+    MOST_UNPACKED.min(usize::try_from(most).unwrap_or(usize::MAX))
 }
 
 /// Unpacks a member as far as the budget goes, and examines it; how many bytes it is packed into, if it came to its end.

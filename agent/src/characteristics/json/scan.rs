@@ -1,4 +1,4 @@
-//! One pass over JSON values, one after another, fed chunk by chunk: a bit a level, and no values built.
+//! One pass over JSON values, one after another, fed chunk by chunk: a bit a level, up to a bound, and no values built.
 //!
 //! ```text
 //! chunk ─► between tokens ─► string, number or word ─► between tokens …

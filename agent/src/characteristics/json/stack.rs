@@ -1,4 +1,10 @@
-//! Which containers are open, a bit each: depth is bounded by the input alone, at an eighth of a byte a level.
+//! Which containers are open, a bit each. The outermost and the innermost levels are kept, 128 KiB at most; the depth is
+//! bounded by the input alone.
+//!
+//! Levels between those are taken to repeat the 64 before them, as what is nested a million deep does.
+
+/// Outer levels that are kept, in words.
+const MOST_WORDS: usize = 16 << 10;
 
 #[derive(Clone, Default)]
 pub(super) struct Stack {
@@ -6,6 +12,8 @@ pub(super) struct Stack {
     top: u64,
     /// Outer levels, 64 a word.
     outer: Vec<u64>,
+    /// Words between `outer` and `top` that were not kept.
+    lost: usize,
     depth: usize,
 }
 
@@ -18,7 +26,11 @@ impl Stack {
     #[inline]
     pub(super) fn push(&mut self, object: bool) {
         if self.depth.is_multiple_of(64) && self.depth > 0 {
-            self.outer.push(self.top);
+            if self.outer.len() < MOST_WORDS {
+                self.outer.push(self.top);
+            } else {
+                self.lost += 1;
+            }
         }
         self.top = self.top << 1 | u64::from(object);
         self.depth += 1;
@@ -29,9 +41,13 @@ impl Stack {
         self.depth = self.depth.saturating_sub(1);
         self.top >>= 1;
         if self.depth.is_multiple_of(64)
-            && let Some(top) = self.outer.pop()
+            && let Some(top) = self.outer.last()
         {
-            self.top = top;
+            self.top = *top;
+            match self.lost.checked_sub(1) {
+                Some(lost) => self.lost = lost,
+                None => drop(self.outer.pop()),
+            }
         }
     }
 
@@ -56,6 +72,19 @@ impl Stack {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    #[test]
+    fn levels_past_the_bound_are_counted_and_take_no_memory() {
+        let mut stack = Stack::default();
+        let kinds = |level: usize| level.is_multiple_of(2);
+        (0..3_000_000).for_each(|level| stack.push(kinds(level)));
+        assert_eq!((stack.depth(), stack.outer.len()), (3_000_000, MOST_WORDS));
+        for level in (0..3_000_000).rev() {
+            assert_eq!((stack.depth(), stack.in_object()), (level + 1, kinds(level)));
+            stack.pop();
+        }
+        assert_eq!((stack.depth(), stack.outer.len()), (0, 0));
+    }
 
     proptest! {
         #[test]

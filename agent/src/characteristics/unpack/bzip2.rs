@@ -8,6 +8,11 @@ use super::{Decoder, OUT, Sink, Stop};
 /// Bytes given to the decoder at a time: a block is unpacked, in some 30 ms, when its last byte has come.
 const STEP: usize = 16 << 10;
 
+/// Streams of hardly a byte that are unpacked: each takes a decoder of its own, some 30 µs.
+const MOST_STREAMS: u64 = 500;
+/// Bytes that are as much work as another stream.
+const STREAM: u64 = 1 << 10;
+
 /// What a block starts with, and what stands for one in an empty stream.
 const BLOCK: [u8; 6] = [0x31, 0x41, 0x59, 0x26, 0x53, 0x59];
 const END: [u8; 6] = [0x17, 0x72, 0x45, 0x38, 0x50, 0x90];
@@ -105,6 +110,9 @@ impl Bzip2 {
                     return Err(WRONG);
                 }
             } else {
+                if self.streams > MOST_STREAMS + sink.content.seen() / STREAM {
+                    return Err(Stop::Full);
+                }
                 self.begin(&mut bytes)?;
             }
         }

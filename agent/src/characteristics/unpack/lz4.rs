@@ -33,9 +33,9 @@ pub(super) struct Lz4 {
     flags: u8,
     block_size: usize,
     uncompressed: bool,
-    /// The last bytes of earlier blocks, and after them room for one.
+    /// Earlier blocks of the frame, or the last bytes of them, and after `end` room for one.
     out: Vec<u8>,
-    history: usize,
+    end: usize,
     sum: XxHash32,
     frames: u64,
 }
@@ -49,7 +49,7 @@ impl Lz4 {
             block_size: 0,
             uncompressed: false,
             out: Vec::new(),
-            history: 0,
+            end: 0,
             sum: XxHash32::with_seed(0),
             frames: 0,
         }
@@ -82,7 +82,7 @@ impl Lz4 {
         }
         self.flags = flags;
         self.block_size = 256 << (2 * size);
-        self.history = 0;
+        self.end = 0;
         self.sum = XxHash32::with_seed(0);
         self.enter(State::BlockSize);
         Ok(())
@@ -115,22 +115,30 @@ impl Lz4 {
         {
             return Err(Stop::Bad("a block's check sum is wrong"));
         }
-        self.out.resize(WINDOW + self.block_size, 0);
-        let (window, room) = self.out.split_at_mut(WINDOW);
+        if self.end + self.block_size > self.out.len() {
+            // The window moves to the front, once that much was made since it last did: a short block costs little.
+            let start = self.end.saturating_sub(WINDOW);
+            self.out.copy_within(start..self.end, 0);
+            self.end -= start;
+            // Only ever longer: frames of long and of short blocks may take turns.
+            self.out.resize(self.out.len().max(2 * WINDOW + self.block_size), 0);
+        }
+        let (earlier, room) = self.out.split_at_mut(self.end);
+        let room = &mut room[..self.block_size];
         let made = if self.uncompressed {
             room[..block.len()].copy_from_slice(block);
             block.len()
         } else {
-            let linked = if self.flags >> 5 & 1 == 1 { &[][..] } else { &window[WINDOW - self.history..] };
+            let window = &earlier[earlier.len().saturating_sub(WINDOW)..];
+            let linked = if self.flags >> 5 & 1 == 1 { &[] } else { window };
             decompress_into_with_dict(block, room, linked).map_err(|_| WRONG)?
         };
+        let made = self.end..self.end + made;
         if self.flag(2) {
-            self.sum.write(&self.out[WINDOW..WINDOW + made]);
+            self.sum.write(&self.out[made.clone()]);
         }
-        sink.give(&self.out[WINDOW..WINDOW + made])?;
-        // The window moves on: its last bytes stand before the room.
-        self.out.copy_within(made..WINDOW + made, 0);
-        self.history = (self.history + made).min(WINDOW);
+        sink.give(&self.out[made.clone()])?;
+        self.end = made.end;
         self.enter(State::BlockSize);
         Ok(())
     }

@@ -127,6 +127,32 @@ fn streams_that_follow_one_another_are_one_batch() {
     }
 }
 
+/// MessagePack, of records whose lengths differ: what is not looked at can only be guessed.
+fn messages(count: u32) -> Vec<u8> {
+    let mut random = fastrand::Rng::with_seed(9);
+    let record = |n: u32| {
+        let length = if n < count / 3 { random.usize(1..120) } else { 3 };
+        let text: String = (0..length).map(|_| random.alphanumeric()).collect();
+        [b"\x82\xa2id\xce", &n.to_be_bytes()[..], b"\xa1v\xd9", &[length as u8], text.as_bytes()].concat()
+    };
+    (0..count).flat_map(record).collect()
+}
+
+#[test]
+fn what_is_not_looked_at_whole_within_a_compression_is_an_estimate_and_told_to_be() {
+    let content = messages(60_000);
+    for (compression, pack) in ALL {
+        let packed = pack(&content);
+        let passing = look(&packed, 1 << 16, DEFAULT_BUDGET).characteristics;
+        assert_eq!((passing.data_type, passing.estimated), (DataType::Msgpack, true), "{compression}");
+        assert_ne!(passing.data_volume.records, Some(60_000), "{compression}");
+        let mut inspector = Inspector::exact(None);
+        packed.chunks(1 << 16).for_each(|chunk| inspector.push(chunk));
+        let exact = inspector.finish().characteristics;
+        assert_eq!((exact.data_volume.records, exact.estimated), (Some(60_000), false), "{compression}");
+    }
+}
+
 #[test]
 fn a_stream_that_is_cut_is_told_with_what_it_held() {
     let content = rows(60_000);
@@ -186,13 +212,21 @@ fn slow_decoders_stop_where_they_find_noise() {
     let mut random = fastrand::Rng::with_seed(11);
     let noise: Vec<u8> = (0..1_500_000).map(|_| random.u8(..)).collect();
     for packed in [bzip2_of(&noise), xz_of(&noise)] {
-        let mut unpacking = Unpacking::begin(&packed, Hint::None, u64::MAX).unwrap();
+        let mut unpacking = Unpacking::begin(&packed, Hint::None, Room::PASSING, u64::MAX).unwrap();
         packed.chunks(64 << 10).for_each(|chunk| unpacking.push(chunk));
         assert!(!unpacking.wants_all() && unpacking.sink.taken < 1 << 20, "{}", unpacking.sink.taken);
         let unpacked = unpacking.finish(packed.len() as u64);
         assert!(unpacked.estimated && unpacked.problem.is_none());
         assert!((1_400_000..1_600_000).contains(&unpacked.bytes), "{}", unpacked.bytes);
     }
+}
+
+#[test]
+fn streams_of_bzip2_without_content_stop_and_those_with_some_do_not() {
+    let empty = look(&bzip2_of(b"").repeat(2000), 5000, DEFAULT_BUDGET);
+    assert!(empty.characteristics.estimated && empty.problem.is_none());
+    let short = look(&bzip2_of(&rows(200)).repeat(1000), 5000, DEFAULT_BUDGET).characteristics;
+    assert_eq!((short.data_volume.records, short.estimated), (Some(200_000), false));
 }
 
 #[test]
@@ -223,6 +257,20 @@ fn a_zstd_window_wider_than_ours_costs_what_is_past_the_first_bytes_only() {
     let volume = found.characteristics.data_volume;
     assert_eq!((found.characteristics.data_type, found.characteristics.estimated), (DataType::Csv, true));
     assert!(volume.records.unwrap().abs_diff(600_000) < 60_000, "{volume:?}");
+}
+
+#[test]
+fn an_xz_dictionary_wider_than_the_window_stops_at_the_floor() {
+    let content = rows(400_000);
+    assert!(content.len() as u64 > FLOOR);
+    for (dictionary, estimated) in [(MOST_WINDOW as u32, false), (12 << 20, true)] {
+        let mut options = lzma_rust2::XzOptions::with_preset(0);
+        options.lzma_options.dict_size = dictionary;
+        let mut encoder = lzma_rust2::XzWriter::new(Vec::new(), options).unwrap();
+        encoder.write_all(&content).unwrap();
+        let found = look(&encoder.finish().unwrap(), 1 << 16, usize::MAX).characteristics;
+        assert_eq!((found.data_type, found.estimated), (DataType::Csv, estimated), "{dictionary}");
+    }
 }
 
 #[test]

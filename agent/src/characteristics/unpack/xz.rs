@@ -4,9 +4,12 @@ use lzma_rust2::{Action, Status, XzStream};
 
 use super::{Decoder, FLOOR, MOST_WINDOW, OUT, Sink, Stop};
 
-/// Memory that a decoder may have, in KiB. Dictionaries are taken in as they fill, so that one of 64 MiB (`xz -9`) costs
-/// no more than what is unpacked.
+/// Memory that a decoder may have, in KiB. Dictionaries are taken in as they fill: one of 64 MiB (`xz -9`) costs no more
+/// than what is unpacked, which ends at [`FLOOR`] if it is wider than [`MOST_WINDOW`].
 const MEMORY_KIB: u32 = (64 << 10) + 512;
+
+/// What a decoder takes beside its dictionary, at most.
+const BESIDE: u64 = 512 << 10;
 
 /// Bytes given to the decoder at a time: where they are damaged, what they made before that is lost.
 const STEP: usize = 64;
@@ -28,7 +31,7 @@ impl Xz {
             let step = step.map_err(|error| Stop::Bad(wrong(&error, action)))?;
             bytes = &bytes[step.bytes_consumed..];
             sink.take(step.bytes_consumed);
-            let wide = self.stream.memory_usage().is_some_and(|kib| u64::from(kib) << 10 > 2 * MOST_WINDOW);
+            let wide = self.stream.memory_usage().is_some_and(|kib| u64::from(kib) << 10 > MOST_WINDOW + BESIDE);
             sink.give(&self.out[..step.bytes_produced])?;
             if wide && self.stream.total_out() > FLOOR {
                 return Err(Stop::Full);

@@ -104,3 +104,12 @@ fn a_cut_file_is_told_and_a_cut_view_is_extrapolated() {
     let part = facts(&Held::new(&long[..500], &[], long.len() as u64));
     assert_eq!((part.records, part.problem), (Some(5000), None), "a block that has only begun");
 }
+
+#[test]
+fn a_block_may_claim_any_length() {
+    for length in [1 << 45, i64::MAX / 2, i64::MAX] {
+        let bytes = [file(NESTED, "deflate", &[]), zigzag(5000), zigzag(length)].concat();
+        let found = facts(&Held::new(&bytes, &[], u64::MAX));
+        assert!(found.records.is_none_or(|records| records > 0) && found.estimated == Some(true), "{length}");
+    }
+}

@@ -25,7 +25,7 @@ pub(in super::super) fn facts(held: &Held<'_>) -> Option<Facts> {
     let picture = Picture { width, height, channels: channels(bits), bits: if bits < 16 { bits } else { 8 } };
     // Rows fill whole 32-bit words; only plain pixels have a size that is known.
     let row = width * u64::from(bits);
-    let least = if matches!(compression, 0 | 3) { row.div_ceil(32) * 4 * height } else { 0 };
+    let least = if matches!(compression, 0 | 3) { (row.div_ceil(32) * 4).saturating_mul(height) } else { 0 };
     let cut = pixels.saturating_add(least) > held.total();
     Some(picture.facts(1, false, cut.then_some("cut short: the BMP has fewer bytes than pixels")))
 }

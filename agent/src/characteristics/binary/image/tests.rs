@@ -163,3 +163,13 @@ fn a_field_of_no_values_of_eight_bytes_does_not_fit_a_directory_of_four() {
     bytes[14..18].fill(0);
     assert_eq!(tiff::facts(&held(&bytes)).height, Some(200));
 }
+
+#[test]
+fn a_bmp_may_claim_any_size() {
+    let mut bytes = bmp(40);
+    bytes[18..26].copy_from_slice(&[0, 0, 0, 0x80, 0, 0, 0, 0x80]);
+    bytes[28] = 32;
+    let found = bmp::facts(&held(&bytes)).unwrap();
+    assert_eq!((found.width, found.height), (Some(1 << 31), Some(1 << 31)));
+    assert!(found.problem.unwrap().contains("cut short"));
+}

@@ -7,6 +7,8 @@ use super::Held;
 const MOST_PAGES: u32 = 2_000;
 /// A page header that is longer, by its statistics, is left unchecked.
 const MOST_HEADER: usize = 16 << 10;
+/// Bytes of page headers that are read, all together: some ms of work.
+const MOST_READ: usize = 1 << 20;
 
 /// Where a column's pages are and what they hold, by the footer.
 #[derive(Clone, Copy, Debug, Default)]
@@ -20,12 +22,13 @@ pub(super) struct Chunk {
 pub(super) struct Check<'a> {
     held: &'a Held<'a>,
     left: u32,
+    unread: usize,
     problem: Option<&'static str>,
 }
 
 impl<'a> Check<'a> {
     pub(super) fn new(held: &'a Held<'a>) -> Self {
-        Self { held, left: MOST_PAGES, problem: None }
+        Self { held, left: MOST_PAGES, unread: MOST_READ, problem: None }
     }
 
     pub(super) fn problem(&self) -> Option<&'static str> {
@@ -46,13 +49,15 @@ impl<'a> Check<'a> {
         let end = start.checked_add(packed).filter(|end| *end <= self.held.total()).ok_or(OUTSIDE)?;
         let (mut at, mut values) = (start, 0_i64);
         while at < end && values < chunk.values {
-            if self.left == 0 {
+            if self.left == 0 || self.unread == 0 {
                 return Ok(());
             }
             self.left -= 1;
             let bytes = self.held.onwards(at);
-            let bytes = &bytes[..bytes.len().min(MOST_HEADER).min((end - at) as usize)];
-            let Some(page) = page(bytes) else {
+            let bytes = &bytes[..bytes.len().min(MOST_HEADER).min(self.unread).min((end - at) as usize)];
+            let page = page(bytes);
+            self.unread -= page.as_ref().map_or(bytes.len(), |page| page.header);
+            let Some(page) = page else {
                 let all = bytes.len() as u64 == end - at;
                 return if all { Err("a Parquet page's header is malformed") } else { Ok(()) };
             };
@@ -67,6 +72,7 @@ impl<'a> Check<'a> {
 }
 
 struct Page {
+    header: usize,
     /// Header and all.
     length: u64,
     values: i64,
@@ -95,5 +101,32 @@ fn page(bytes: &[u8]) -> Option<Page> {
         Some(true)
     })?;
     (values >= 0).then_some(())?;
-    Some(Page { length: packed?.checked_add(thrift.cursor.at() as u64)?, values })
+    let header = thrift.cursor.at();
+    Some(Page { header, length: packed?.checked_add(header as u64)?, values })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::super::thrift::write::Value::{Int32, List, Struct};
+    use super::*;
+
+    #[test]
+    fn headers_are_read_up_to_a_bound_and_the_rest_is_left_unchecked() {
+        let data = || Struct(vec![(1, Int32(1)), (9, List((0..12_000).map(|_| Int32(0)).collect()))]);
+        let header = Struct(vec![(1, Int32(0)), (2, Int32(1)), (3, Int32(1)), (5, data())]).bytes();
+        let bytes = [b"PAR1", &header[..], b"x"].concat();
+        let held = Held::new(&bytes, &[], bytes.len() as u64);
+        let chunk = Chunk { values: 1, packed: header.len() as i64 + 1, data: 4, dictionary: None };
+        let mut check = Check::new(&held);
+        for times in 1..=MOST_READ / header.len() {
+            check.chunk(&chunk);
+            assert_eq!((check.unread, check.problem), (MOST_READ - times * header.len(), None));
+        }
+        check.chunk(&chunk);
+        check.chunk(&Chunk { values: 2, ..chunk });
+        assert_eq!((check.unread, check.problem), (0, None), "past the bound");
+        let mut check = Check::new(&held);
+        check.chunk(&Chunk { values: 2, ..chunk });
+        assert!(check.problem.is_some(), "within it");
+    }
 }

@@ -242,7 +242,12 @@ impl<'a> Dict<'a> {
     pub(super) fn stream(&self) -> Option<&'a [u8]> {
         let mut after = self.after;
         after.keyword(b"stream")?;
-        let rest = after.rest();
-        rest.strip_prefix(b"\r\n").or_else(|| rest.strip_prefix(b"\n")).or_else(|| rest.strip_prefix(b"\r"))
+        past_line_end(after.rest())
     }
+}
+
+/// What follows a line's end; one only, as what follows may be a stream's bytes.
+pub(super) fn past_line_end(bytes: &[u8]) -> Option<&[u8]> {
+    let ends: [&[u8]; 3] = [b"\r\n", b"\n", b"\r"];
+    ends.iter().find_map(|end| bytes.strip_prefix(*end))
 }

@@ -3,24 +3,30 @@
 use super::super::cursor::find;
 use super::super::unpack::{Codec, unpack};
 use super::MOST_UNPACKED;
+use super::object::past_line_end;
 
+const NAME: &[u8] = b"/ObjStm";
 /// Object streams that are looked into.
 const MOST_STREAMS: usize = 500;
 
 /// Objects that say they are a page, in the bytes and in the object streams among them.
 pub(super) fn pages(bytes: &[u8]) -> u64 {
     let mut pages = named_pages(bytes);
-    let mut left = MOST_UNPACKED;
-    for at in memchr::memmem::find_iter(bytes, b"/ObjStm").take(MOST_STREAMS) {
-        let after = &bytes[at..];
+    let (mut rest, mut left) = (bytes, MOST_UNPACKED);
+    for _ in 0..MOST_STREAMS {
+        let Some(at) = find(rest, NAME) else { break };
+        rest = &rest[at + NAME.len()..];
         // The dictionary's end is near.
-        let Some(start) = find(&after[..after.len().min(1024)], b"stream") else { continue };
-        let packed = after[start + 6..].trim_ascii_start();
+        let Some(start) = find(&rest[..rest.len().min(1024)], b"stream") else { continue };
+        rest = &rest[start + 6..];
+        let packed = past_line_end(rest).unwrap_or(rest);
         // Deflate makes at least as many bytes as it takes, but for empty blocks.
         let unpacked = unpack(Codec::Zlib, &packed[..packed.len().min(left)], left);
         left -= unpacked.bytes.len().max(unpacked.used).min(left);
         let plain = unpacked.bytes;
         pages += named_pages(&plain);
+        // A stream is looked into once, whatever names it.
+        rest = &packed[unpacked.used..];
         if left == 0 {
             break;
         }

@@ -103,6 +103,55 @@ fn without_cross_references_page_objects_are_counted() {
 }
 
 #[test]
+fn a_stream_that_is_named_twice_is_looked_into_once_and_starts_after_one_line_end() {
+    let stream = deflated(b"<</Type/Page>>");
+    for (between, pages) in [("\n", 1), ("\r\n", 1), ("\n\n", 0)] {
+        let start = format!("%PDF-1.4\n4 0 obj<<{}>>stream{between}", "/ObjStm".repeat(30));
+        let found = of(&[start.as_bytes(), &stream].concat());
+        assert_eq!(found.records, (pages > 0).then_some(pages), "{between:?}");
+    }
+}
+
+#[test]
+fn cross_references_that_lead_back_and_long_comments_are_read_once() {
+    let comments = "%\n".repeat(100_000);
+    let start = "%PDF-1.4\n".len();
+    let table = format!("{comments}xref\n0 0\ntrailer\n<< /Root 1 0 R /Prev {start} /XRefStm {start} >>\n");
+    let bytes = [b"%PDF-1.4\n", table.as_bytes()].concat();
+    let held = Held::new(&bytes, &[], bytes.len() as u64);
+    let left = References::read(&held, 0, start as u64).unread();
+    assert!((MOST_READ - 3 * comments.len()..=MOST_READ - comments.len()).contains(&left), "{left} bytes left");
+}
+
+#[test]
+fn parts_of_tables_are_kept_up_to_a_bound() {
+    let start = "%PDF-1.4\n".len();
+    let section = |next: usize| format!("xref\n{}\ntrailer\n<< /Prev {next:06} >>\n", "0 0 ".repeat(500));
+    let sections: String = (1..=40).map(|n| section(start + n * section(0).len())).collect();
+    let bytes = [b"%PDF-1.4\n", sections.as_bytes()].concat();
+    let held = Held::new(&bytes, &[], bytes.len() as u64);
+    assert_eq!(References::read(&held, 0, start as u64).parts(), 4096);
+}
+
+#[test]
+fn numbers_of_cross_references_may_be_anything() {
+    let huge = i64::MAX;
+    for parameters in [format!("/Predictor 12/Columns {huge}"), format!("/Predictor 12/Columns {}", u32::MAX)] {
+        let bytes = streams("");
+        let at = find(&bytes, b"/Predictor 12/Columns 4").unwrap();
+        let bytes = [&bytes[..at], parameters.as_bytes(), &bytes[at + 23..]].concat();
+        assert!(of(&bytes).problem.is_some(), "{parameters}");
+    }
+    for part in [format!("0 {huge}"), format!("0 {}", huge / 20), format!("{huge} 9")] {
+        let start = format!("%PDF-1.4\nxref\n{part}\nxref\n0 0\ntrailer<</Root {} 0 R/Prev 9>>\n", huge / 2);
+        let at = find(start.as_bytes(), b"xref\n0 0").unwrap();
+        assert!(of(format!("{start}startxref\n{at}\n%%EOF").as_bytes()).problem.is_some(), "{part}");
+    }
+    let index = streams(&format!("/Index[9 {huge} 9 {huge} 9 1 0 6]"));
+    assert!(of(&index).problem.is_some());
+}
+
+#[test]
 fn an_encrypted_file_whose_tree_is_unreadable_tells_no_pages() {
     let mut bytes = streams("/Encrypt 9 0 R");
     let at = find(&bytes, b"stream\r\n").unwrap() + 8;

@@ -9,9 +9,11 @@ use super::{Held, MOST_OBJECT, MOST_READ, MOST_UNPACKED, sane};
 
 /// Revisions of a file that are followed.
 const MOST_SECTIONS: usize = 64;
+/// Parts of tables that are kept, of all revisions.
+const MOST_PARTS: usize = 4096;
 const ENTRY: u64 = 20;
 
-enum Section {
+enum Section<'a> {
     /// Entries of 20 bytes from `at` on.
     Table {
         at: u64,
@@ -19,7 +21,7 @@ enum Section {
         count: u64,
     },
     Stream {
-        rows: Vec<u8>,
+        rows: Cow<'a, [u8]>,
         widths: [u64; 3],
         index: Vec<(u64, u64)>,
     },
@@ -35,7 +37,7 @@ enum Place {
 pub(super) struct References<'a> {
     held: &'a Held<'a>,
     base: u64,
-    sections: Vec<Section>,
+    sections: Vec<Section<'a>>,
     root: Option<u64>,
     encrypted: bool,
     /// Bytes that may still be unpacked, and read.
@@ -54,15 +56,27 @@ impl<'a> References<'a> {
             left: MOST_UNPACKED,
             unread: MOST_READ,
         };
-        let mut ahead = vec![at];
-        let mut seen = 0;
-        while let Some(at) = ahead.pop().filter(|_| seen < MOST_SECTIONS) {
-            seen += 1;
+        let (mut ahead, mut visited) = (vec![at], Vec::new());
+        while let Some(at) = ahead.pop().filter(|_| visited.len() < MOST_SECTIONS) {
+            if visited.contains(&at) {
+                continue;
+            }
+            visited.push(at);
             if references.section(at, &mut ahead).is_none() {
                 break;
             }
         }
         references
+    }
+
+    #[cfg(test)]
+    pub(super) fn unread(&self) -> usize {
+        self.unread
+    }
+
+    #[cfg(test)]
+    pub(super) fn parts(&self) -> usize {
+        self.sections.len()
     }
 
     pub(super) fn encrypted(&self) -> bool {
@@ -87,41 +101,54 @@ impl<'a> References<'a> {
         &bytes[..bytes.len().min(MOST_OBJECT)]
     }
 
+    /// Counts bytes as read, blanks and comments among them; nothing once there were too many.
+    fn charge(&mut self, read: usize) -> Option<()> {
+        self.unread = self.unread.checked_sub(read)?;
+        Some(())
+    }
+
     /// Reads one section; `ahead` gets those that it refers to.
     fn section(&mut self, at: u64, ahead: &mut Vec<u64>) -> Option<()> {
         let bytes = self.bytes(at);
         let mut lexer = Lexer::new(bytes);
-        if lexer.keyword(b"xref").is_some() {
-            let trailer = self.table(at, bytes.len() - lexer.rest().len())?;
+        let table = lexer.keyword(b"xref").is_some();
+        let read = bytes.len() - lexer.rest().len();
+        self.charge(read)?;
+        if table {
+            let trailer = self.table(at, read)?;
             return self.trailer(&trailer, ahead);
         }
-        let stream = self.dict(numbered(bytes)?)?;
+        let stream = self.numbered(bytes)?;
+        let stream = self.dict(stream)?;
         let widths: [u64; 3] = stream.integers(b"W")?.try_into().ok()?;
         widths.iter().all(|width| *width <= 8).then_some(())?;
         let index = stream.integers(b"Index").or_else(|| Some(vec![0, stream.integer(b"Size")?.try_into().ok()?]))?;
         let index = index.chunks_exact(2).map(|pair| (pair[0], pair[1])).collect();
-        let rows = self.unpack(&stream)?.into_owned();
+        let rows = self.unpack(&stream)?;
         self.sections.push(Section::Stream { rows, widths, index });
         self.trailer(&stream, ahead)
     }
 
     fn table(&mut self, start: u64, skipped: usize) -> Option<Dict<'a>> {
         let mut at = start + skipped as u64;
-        for _ in 0..MOST_SECTIONS * 64 {
+        while self.sections.len() < MOST_PARTS {
             let bytes = self.bytes(at);
             let mut lexer = Lexer::new(bytes);
-            if lexer.keyword(b"trailer").is_some() {
-                lexer.skip_blanks();
+            let trailer = lexer.keyword(b"trailer").is_some();
+            lexer.skip_blanks();
+            self.charge(bytes.len() - lexer.rest().len())?;
+            if trailer {
                 return self.dict(lexer.rest());
             }
             let mut lexer = Lexer::new(bytes);
             let (first, count) = (lexer.integer()?.try_into().ok()?, u64::try_from(lexer.integer()?).ok()?);
             lexer.skip_blanks();
             let read = bytes.len() - lexer.rest().len();
-            self.unread = self.unread.checked_sub(read)?;
+            self.charge(read)?;
             at += read as u64;
+            let end = at.checked_add(count.checked_mul(ENTRY)?)?;
             self.sections.push(Section::Table { at, first, count });
-            at = at.checked_add(count.checked_mul(ENTRY)?)?;
+            at = end;
         }
         None
     }
@@ -145,11 +172,10 @@ impl<'a> References<'a> {
                 (entry[17] == b'n').then_some(Place::Offset(offset))
             }
             Section::Stream { rows, widths, index } => {
-                let mut row = 0;
+                let mut row = 0_u64;
                 for (first, count) in index {
                     if let Some(within) = number.checked_sub(*first).filter(|within| within < count) {
-                        row += within;
-                        return place_in(rows, *widths, row);
+                        return place_in(rows, *widths, row.checked_add(within)?);
                     }
                     row = row.checked_add(*count)?;
                 }
@@ -161,10 +187,11 @@ impl<'a> References<'a> {
     /// An object's bytes, from its value on.
     fn object(&mut self, number: u64) -> Option<Cow<'a, [u8]>> {
         match self.place(number)? {
-            Place::Offset(at) => numbered(self.bytes(at)).map(Cow::Borrowed),
+            Place::Offset(at) => self.numbered(self.bytes(at)).map(Cow::Borrowed),
             Place::Within(stream) => {
                 let Place::Offset(at) = self.place(stream)? else { return None };
-                let dict = self.dict(numbered(self.bytes(at))?)?;
+                let stream = self.numbered(self.bytes(at))?;
+                let dict = self.dict(stream)?;
                 let objects = self.unpack(&dict)?;
                 let (count, first) = (dict.integer(b"N")?, usize::try_from(dict.integer(b"First")?).ok()?);
                 let mut lexer = Lexer::new(&objects);
@@ -173,12 +200,21 @@ impl<'a> References<'a> {
                     if u64::try_from(found) == Ok(number) {
                         let mut value = Lexer::new(objects.get(first.checked_add(at)?..)?);
                         value.skip_blanks();
-                        return Some(value.rest().to_vec().into());
+                        let value = value.rest();
+                        return Some(value[..value.len().min(MOST_OBJECT)].to_vec().into());
                     }
                 }
                 None
             }
         }
+    }
+
+    /// What is in `12 0 obj …`, all before it counted.
+    fn numbered<'b>(&mut self, bytes: &'b [u8]) -> Option<&'b [u8]> {
+        let bytes = &bytes[..bytes.len().min(self.unread)];
+        let value = numbered(bytes);
+        self.unread -= bytes.len() - value.map_or(0, <[u8]>::len);
+        value
     }
 
     /// A dictionary, its length counted; nothing once too much has been read.
@@ -204,7 +240,7 @@ impl<'a> References<'a> {
             return Some(plain.into());
         }
         let columns = usize::try_from(parameters.integer(b"Columns").unwrap_or(1)).ok()?;
-        unpredict(&plain, columns).map(Cow::Owned)
+        unpredict(plain, columns).map(Cow::Owned)
     }
 }
 
@@ -231,27 +267,29 @@ fn place_in(rows: &[u8], widths: [u64; 3], row: u64) -> Option<Place> {
     }
 }
 
-/// Undoes PNG's row filters, for columns of a byte.
-fn unpredict(bytes: &[u8], columns: usize) -> Option<Vec<u8>> {
-    let mut plain: Vec<u8> = Vec::with_capacity(bytes.len());
-    let mut above = vec![0; columns];
-    for row in bytes.chunks_exact(columns.checked_add(1)?) {
+/// Undoes PNG's row filters, for columns of a byte, in place: each row moves up by the bytes that told the filters.
+fn unpredict(mut bytes: Vec<u8>, columns: usize) -> Option<Vec<u8>> {
+    let rows = bytes.len() / columns.checked_add(1)?;
+    for row in 0..rows {
+        let (from, to) = (row * (columns + 1), row * columns);
+        let filter = bytes[from];
         let (mut left, mut corner) = (0_u8, 0_u8);
-        for (byte, above) in row[1..].iter().zip(&mut above) {
-            let guess = match row[0] {
+        for column in 0..columns {
+            let above = if row > 0 { bytes[to - columns + column] } else { 0 };
+            let guess = match filter {
                 0 => 0,
                 1 => left,
-                2 => *above,
-                3 => ((u16::from(left) + u16::from(*above)) / 2) as u8,
-                4 => paeth(left, *above, corner),
+                2 => above,
+                3 => ((u16::from(left) + u16::from(above)) / 2) as u8,
+                4 => paeth(left, above, corner),
                 _ => return None,
             };
-            (left, corner) = (byte.wrapping_add(guess), *above);
-            *above = left;
-            plain.push(left);
+            (left, corner) = (bytes[from + 1 + column].wrapping_add(guess), above);
+            bytes[to + column] = left;
         }
     }
-    Some(plain)
+    bytes.truncate(rows * columns);
+    Some(bytes)
 }
 
 fn paeth(left: u8, above: u8, corner: u8) -> u8 {

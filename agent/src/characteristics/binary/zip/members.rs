@@ -2,8 +2,7 @@
 
 use forebay_shared::{Compression, DataComplexity, DataType};
 
-use super::super::Facts;
-use super::MOST_UNPACKED;
+use super::super::{Detail, Facts};
 use crate::characteristics::Finding;
 
 pub(super) struct Members {
@@ -17,15 +16,17 @@ pub(super) struct Members {
     open_line: bool,
     joined: u64,
     parts: DataComplexity,
+    detail: Detail,
     missing: bool,
     estimated: bool,
     problem: Option<String>,
 }
 
 impl Members {
-    pub(super) fn new() -> Self {
+    /// Of an archive whose members may unpack to so many bytes.
+    pub(super) fn new(room: usize) -> Self {
         Self {
-            room: MOST_UNPACKED,
+            room,
             data_type: None,
             looked_into: 0,
             seen: 0,
@@ -33,6 +34,7 @@ impl Members {
             open_line: false,
             joined: 0,
             parts: DataComplexity::default(),
+            detail: Detail::default(),
             missing: false,
             estimated: false,
             problem: None,
@@ -51,16 +53,16 @@ impl Members {
 
     /// A member that was examined, from these first bytes of it.
     pub(super) fn add(&mut self, found: Finding, unpacked: &[u8]) {
-        let Finding { characteristics: vector, problem, .. } = found;
+        let Finding { characteristics: vector, problem, detail } = found;
         self.room -= unpacked.len();
         self.joined += u64::from(self.open_line && !unpacked.is_empty());
         self.open_line = !vector.estimated && unpacked.last().is_some_and(|byte| *byte != b'\n');
-        self.looked_into += 1;
         self.seen = self.seen.saturating_add(vector.data_volume.bytes);
         // Without a byte, as job markers are, a member is of no type.
         if vector.data_type == DataType::Empty {
             return;
         }
+        self.looked_into += 1;
         let same = self.data_type.is_none_or(|before| before == Some(vector.data_type));
         self.data_type = Some(same.then_some(vector.data_type));
         self.records = self.records.zip(vector.data_volume.records).and_then(|(sum, more)| sum.checked_add(more));
@@ -74,12 +76,14 @@ impl Members {
         parts.columns = parts.columns.max(more.columns);
         parts.distinct_keys = parts.distinct_keys.max(more.distinct_keys);
         (parts.width, parts.height) = (parts.width.max(more.width), parts.height.max(more.height));
-        parts.joins = match (parts.joins, more.joins) {
-            (Some(sum), Some(more)) => Some(sum.saturating_add(more)),
-            (sum, more) => sum.or(more),
-        };
-        // The share of several members would need their weights.
-        parts.null_share = more.null_share.filter(|_| self.looked_into == 1);
+        parts.joins = sum(parts.joins, more.joins);
+        // What a batch starts with stands for it.
+        parts.entropy = parts.entropy.or(more.entropy);
+        // The shares of several members would need their weights.
+        let alone = self.looked_into == 1;
+        parts.null_share = more.null_share.filter(|_| alone);
+        let fan_out = detail.fan_out.filter(|_| alone);
+        self.detail = Detail { fan_out, ..joined(self.detail, detail) };
     }
 
     /// A member that nobody can look into.
@@ -105,7 +109,8 @@ impl Members {
         let missing = self.missing || incomplete;
         let estimated = Some(missing || self.estimated);
         let data_type = self.data_type.flatten().unwrap_or(DataType::Binary);
-        let facts = Facts { unpacked_bytes: unpacked, estimated, problem: self.problem, ..Facts::default() };
+        let entropy = self.parts.entropy;
+        let facts = Facts { unpacked_bytes: unpacked, entropy, estimated, problem: self.problem, ..Facts::default() };
         if data_type == DataType::Binary {
             return (data_type, facts);
         }
@@ -117,8 +122,33 @@ impl Members {
             _ => records,
         });
         let DataComplexity { max_depth, columns, distinct_keys, null_share, joins, width, height, .. } = self.parts;
-        (data_type, Facts { records, max_depth, columns, distinct_keys, null_share, joins, width, height, ..facts })
+        let detail = self.detail;
+        (
+            data_type,
+            Facts { records, max_depth, columns, distinct_keys, null_share, joins, width, height, detail, ..facts },
+        )
     }
+}
+
+/// Parts of two members: what is counted adds up, of the rest the most stands for both.
+fn joined(one: Detail, more: Detail) -> Detail {
+    Detail {
+        subqueries: sum(one.subqueries, more.subqueries),
+        aggregates: sum(one.aggregates, more.aggregates),
+        set_operations: sum(one.set_operations, more.set_operations),
+        fan_out: None,
+        row_groups: sum(one.row_groups, more.row_groups),
+        encodings: one.encodings.max(more.encodings),
+        channels: one.channels.max(more.channels),
+        bit_depth: one.bit_depth.max(more.bit_depth),
+        sample_rate: one.sample_rate.max(more.sample_rate),
+        seconds: one.seconds.zip(more.seconds).map(|(one, more)| one + more).or(one.seconds).or(more.seconds),
+    }
+}
+
+/// What is told of both, or of either.
+fn sum(one: Option<u32>, more: Option<u32>) -> Option<u32> {
+    one.zip(more).map(|(one, more)| one.saturating_add(more)).or(one).or(more)
 }
 
 fn scaled(records: u64, all: u64, seen: u64) -> u64 {

@@ -133,7 +133,12 @@ fn a_bomb_stops_at_the_budget_and_a_lie_is_told() {
         examine(bytes, total, extension)
     };
     let (_, _, found) = facts(&Held::new(&bytes, &[], bytes.len() as u64), Some(&counting));
-    assert_eq!((looked.get(), found.estimated, found.unpacked_bytes), (MOST_UNPACKED, Some(true), Some(15 << 20)));
+    let short = (FLOOR + RATIO * bytes.len() as u64) as usize;
+    assert!(short < MOST_UNPACKED);
+    assert_eq!((looked.take(), found.estimated, found.unpacked_bytes), (short, Some(true), Some(15 << 20)));
+    let longer = [vec![b' '; 1 << 20], bytes].concat();
+    facts(&Held::new(&longer, &[], longer.len() as u64), Some(&counting));
+    assert_eq!(looked.get(), MOST_UNPACKED);
     let mut lie = archive(&[("one.csv", TABLE, As::Deflated)]);
     let at = lie.len() - 22 - 46 - 7 + 24;
     lie[at..at + 4].copy_from_slice(&[0xfe, 0xff, 0xff, 0xff]);
@@ -161,4 +166,30 @@ fn a_workbook_tells_the_rows_and_columns_of_its_sheets() {
     assert_eq!((data_type, compression), (DataType::Xlsx, Compression::None));
     assert_eq!((found.records, found.columns, found.max_depth, found.problem), (Some(520), Some(3), Some(1), None));
     assert_eq!(found.estimated, Some(false));
+}
+
+#[test]
+fn what_members_tell_is_kept_in_any_order_of_them() {
+    let query: &[u8] = b"SELECT count(*) FROM t WHERE x IN (SELECT y FROM z) UNION SELECT 1;\n";
+    let look = |members: &[(&str, &[u8], As)]| {
+        let mut inspector = crate::characteristics::Inspector::new(None, usize::MAX);
+        inspector.push(&archive(members));
+        inspector.finish()
+    };
+    let found = look(&[("a.sql", query, As::Deflated), ("b.sql", query, As::Deflated)]).detail;
+    assert_eq!((found.subqueries, found.aggregates, found.set_operations), (Some(2), Some(2), Some(2)));
+    let json: &[u8] = b"[{\"a\":1,\"b\":null},{\"a\":2,\"b\":3}]";
+    let (member, marker) = (("a.json", json, As::Deflated), ("_SUCCESS", &b""[..], As::Stored));
+    let alone = look(&[member]);
+    let parts = alone.characteristics.data_complexity;
+    assert_eq!((parts.null_share, alone.detail.fan_out), (Some(0.25), Some(2.0)));
+    let mut inspector = crate::characteristics::Inspector::new(None, usize::MAX);
+    inspector.push(json);
+    assert_eq!(parts.entropy, inspector.finish().characteristics.data_complexity.entropy, "of what is packed");
+    for members in [[marker, member], [member, marker]] {
+        let found = look(&members);
+        assert_eq!((found.characteristics.data_complexity.null_share, found.detail), (Some(0.25), alone.detail));
+    }
+    let several = look(&[member, member]);
+    assert_eq!((several.characteristics.data_complexity.null_share, several.detail.fan_out), (None, None));
 }

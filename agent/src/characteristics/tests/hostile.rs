@@ -156,7 +156,7 @@ fn hostile() -> Vec<(DataType, Vec<u8>)> {
         (DataType::Json, bzip2(&times("[", 16 << 20))),
         (DataType::Text, [lz4(4, &[b"a"]), lz4(7, &[b"a"])].concat().repeat(30_000)),
         (DataType::Text, lz4(4, &vec![&b"a"[..]; 200_000])),
-        (DataType::Binary, lz4(7, &vec![&noise.repeat(4)[..]; 4])),
+        (DataType::Binary, lz4(7, &[&noise.repeat(4)[..]; 4])),
         (DataType::Binary, bzip2(b"").repeat(75_000)),
         (DataType::Empty, gzip(b"").repeat(25_000)),
         (DataType::Binary, zstd(&noise)),

@@ -108,12 +108,12 @@ async fn each_kind_is_kept_for_its_time() {
     for (now, left) in [
         (Timestamp(T0), (2, 2, 1, 1)),
         (after(FORECASTS), (2, 2, 0, 1)),
-        (after(RAW), (1, 1, 0, 1)),
-        (after(RAW).plus(Duration::from_secs(59)), (1, 1, 0, 1)), // Not yet a minute later.
+        (after(RAW), (2, 2, 0, 1)), // Both are in one block by now.
+        (after(RAW).plus(Duration::from_secs(59)), (2, 2, 0, 1)), // Not yet a minute later.
         (after(RAW).plus(Duration::from_secs(60)), (0, 0, 0, 1)),
         (after(DECISIONS), (0, 0, 0, 0)),
     ] {
-        history.prune(now).await.unwrap();
+        history.maintain(now).await.unwrap();
         assert_eq!(counts(), left, "{now:?}");
     }
     // What is given up comes not again.
@@ -145,6 +145,9 @@ async fn what_a_tick_leaves_is_found_at_the_next_start() {
     let history = open(&directory);
     let found = history.found(&id, Timestamp(25)).unwrap();
     assert_eq!(found.carried, Some((Timestamp(40), carried)));
+    let written = Connection::open(directory.path().join("history.db")).unwrap();
+    let at = written.query_row("SELECT at_ms FROM carried", [], |row| row.get::<_, i64>(0)).unwrap();
+    assert_eq!(at, 10, "what did not change was not written again");
     let allocations = [(20, None), (30, observed(2)), (40, observed(3))].map(|(at, of)| (Timestamp(at), of));
     assert_eq!(found.allocations, allocations, "from the change that holds at that time on");
     assert_eq!(history.forecasts(&id, all()).unwrap().len(), 4);

@@ -6,15 +6,17 @@
 //! ```
 //!
 //! A sheet of frames has a line a sample, an arrival or a progress, told by `kind`, and columns for all of them; read back,
-//! they are the same frames. A line that is wrong is told by its number, and costs itself.
+//! they are the same frames. A line that is wrong is told by its number, and costs itself. Frames may come in any order,
+//! but the lines of one lie side by side.
 
 mod csv;
 mod json;
 mod parquet;
 pub mod prometheus;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::fs::File;
+use std::hash::{Hash, Hasher};
 use std::io::Write;
 use std::ops::Range;
 use std::path::Path;
@@ -27,11 +29,14 @@ use super::blocks::Tier;
 use super::fields::{self, Field, Is};
 use super::frames::Origin;
 use super::rollup::{Metric, Rolled};
-use super::{Aggregate, Appended, History, HistoryError, StoredContent};
+use super::{Aggregate, Appended, History, HistoryError, LONGEST_MS, StoredContent};
 use crate::identity::PodIdentity;
 
 /// Events read before they are stored: 100 MB of cells.
 const CHUNK: usize = 50_000;
+
+/// Frames of a file that are remembered to have been stored, at 18 bytes each: all of a file of some 30 GB.
+const REMEMBERED: usize = 1 << 24;
 
 /// The latest time, and the highest number: what a double still tells one by one, in the year 287396.
 const LATEST_MS: u64 = 1 << 53;
@@ -298,8 +303,19 @@ fn export_rolled(
 /// Frames that are being put together from their lines, in the order of the file.
 #[derive(Default)]
 struct Gathered {
-    frames: BTreeMap<(String, String, String, BootId, u64), Content>,
+    frames: BTreeMap<Key, Content>,
     events: usize,
+    /// Hashes of those that are stored: what comes of one later would be taken for sent twice.
+    stored: HashSet<u64>,
+}
+
+/// Component, uid, pod, boot, sequence.
+type Key = (String, String, String, BootId, u64);
+
+fn hash(key: &Key) -> u64 {
+    let mut hasher = std::hash::DefaultHasher::new();
+    key.hash(&mut hasher);
+    hasher.finish()
 }
 
 impl Gathered {
@@ -342,6 +358,9 @@ impl Gathered {
             other => return Err(format!("kind: {other:?}, expected sample, arrival or progress")),
         }
         check(key.4, &content)?;
+        if self.stored.contains(&hash(&key)) {
+            return Err(format!("frame {} was stored before: expected the lines of a frame side by side", key.4));
+        }
         self.events += 1;
         match self.frames.entry(key) {
             std::collections::btree_map::Entry::Vacant(place) => drop(place.insert(content)),
@@ -353,7 +372,11 @@ impl Gathered {
     /// Stores the frames, all of whose lines have been read.
     async fn store(&mut self, history: &History, imported: &mut Imported) -> anyhow::Result<()> {
         let mut pods: BTreeMap<(String, String, String), Vec<Frame>> = BTreeMap::new();
-        for ((component, uid, pod, boot, sequence), content) in std::mem::take(&mut self.frames) {
+        for (key, content) in std::mem::take(&mut self.frames) {
+            if self.stored.len() < REMEMBERED {
+                self.stored.insert(hash(&key));
+            }
+            let (component, uid, pod, boot, sequence) = key;
             pods.entry((component, uid, pod)).or_default().push(Frame { boot, sequence, first_retained: 0, content });
         }
         self.events = 0;
@@ -374,6 +397,9 @@ fn check(sequence: u64, content: &Content) -> Result<(), String> {
     let times = samples.chain(progress).chain(content.arrivals.iter().map(|arrival| arrival.arrived_at));
     if times.chain([content.closed_at]).any(|at| at.0 > LATEST_MS) {
         return Err(format!("a time is beyond {LATEST_MS} ms since the epoch"));
+    }
+    if let Some(long) = content.samples.iter().find(|sample| sample.interval_ms > LONGEST_MS) {
+        return Err(format!("intervalMs: {}, expected at most {LONGEST_MS}", long.interval_ms));
     }
     if sequence > LATEST_MS {
         return Err(format!("sequence: expected at most {LATEST_MS}"));
@@ -401,6 +427,23 @@ async fn store(
             }
             Err(error) => return Err(error.into()),
         }
+    }
+}
+
+/// That a file's columns are those of an export: each once, and what tells whose a line is.
+fn check_columns(columns: &Columns, found: &[&str]) -> anyhow::Result<()> {
+    let expected = "expected the columns of `history export --what frames`";
+    for (at, name) in found.iter().enumerate() {
+        if !columns.iter().any(|(known, _)| known == name) {
+            bail!("column `{}` is not known: {expected}", name.chars().take(60).collect::<String>());
+        }
+        if found[..at].contains(name) {
+            bail!("column `{name}` is there twice: {expected}");
+        }
+    }
+    match HEAD.iter().find(|(name, _)| *name != "sampling" && !found.contains(name)) {
+        Some((name, _)) => bail!("there is no column `{name}`: {expected}"),
+        None => Ok(()),
     }
 }
 

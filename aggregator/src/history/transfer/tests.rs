@@ -4,6 +4,7 @@ use std::sync::{Arc, Mutex};
 
 use tempfile::TempDir;
 
+use super::gathered::hash;
 use super::prometheus::Column;
 use super::*;
 use crate::history::tests::{all, component, frames, open, pod};

@@ -393,18 +393,6 @@ impl History {
         Ok(self.intact(component, read))
     }
 
-    /// Records forecasts of a component.
-    pub async fn record_forecasts(
-        &self,
-        component: &ComponentId,
-        forecasts: Vec<Forecast>,
-    ) -> Result<(), HistoryError> {
-        let component = component.clone();
-        let packed = forecasts.iter().map(records::pack_forecast).collect::<Result<Vec<_>, String>>();
-        let packed = packed.map_err(|error| self.unstorable(error))?;
-        self.0.writer.write(move |connection| records::store_forecasts(connection, &component, &packed)).await
-    }
-
     /// The forecasts of a component that were made in a range, oldest first.
     pub fn forecasts(&self, component: &ComponentId, made: Range<Timestamp>) -> Result<Vec<Forecast>, HistoryError> {
         let read = self.0.readers.read(|connection| records::forecasts(connection, component, &made))?;

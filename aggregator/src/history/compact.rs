@@ -349,8 +349,9 @@ fn roll_up(built: &mut Built, bucket_ms: i64, old: Vec<Roll>, hour: &Hour) -> ru
         }
         built.insert.extend(rolled(built.component_id, bucket_ms, tier, rows)?);
     }
-    // One that is damaged can't be told to know no more than what is there.
-    let old = old.into_iter().map(|roll| (roll.tier, roll.head, roll.rows.is_some())).collect();
+    // A damaged one goes with those that tell that nothing is missing; else nobody knows what was in it.
+    let told = anew && old.iter().any(|roll| roll.rows.is_some());
+    let old = old.into_iter().map(|roll| (roll.tier, roll.head, told || roll.rows.is_some())).collect();
     built.rolled = Some(Rolling { bucket_ms, old });
     Ok(())
 }
@@ -363,11 +364,14 @@ fn is_all_there(rows: &[(u64, Rolled)], known: &Cells, tier: Tier) -> bool {
     };
     // Each row was rounded: to the ms, and the sums to what they are stored in.
     let rounded = rows.len() as f64;
-    let over = |metric: Metric| if metric.is_level() { tier.step_ms() as f64 } else { 1.0 } / metric.scale();
+    let rounding = |metric: Metric| {
+        let over = if metric.is_level() { tier.step_ms() as f64 } else { 1.0 };
+        rounded * over / metric.scale()
+    };
     // What is served in the hour depends on what is known of the one before.
     let mut metrics = Metric::ALL.into_iter().filter(|metric| *metric != Metric::Served);
     missing(&|row| row.sums.covered_ms) <= rounded
-        && metrics.all(|metric| missing(&|row| row.sums.sum(metric).unwrap_or(0.0)) <= rounded * over(metric))
+        && metrics.all(|metric| missing(&|row| row.sums.sum(metric).unwrap_or(0.0)) <= rounding(metric))
 }
 
 /// A roll-up that there is already; without rows if it is damaged.

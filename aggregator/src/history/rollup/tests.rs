@@ -51,10 +51,7 @@ fn two_pods_add_up_before_the_most_is_taken() {
     }
     let minute = &cells.roll(60_000)[&0];
     assert!((minute.peaks.max[0].unwrap() - 0.5).abs() < 1e-9, "{minute:?}");
-    assert!(
-        (minute.sums.mean(Metric::Memory, 60_000).unwrap() - f64::from(2 << 20)).abs() < 20_000.0,
-        "{minute:?}"
-    );
+    assert!((minute.sums.mean(Metric::Memory, 60_000).unwrap() - f64::from(2 << 20)).abs() < 20_000.0, "{minute:?}");
 }
 
 #[test]

@@ -46,6 +46,11 @@ pub(super) fn model(version: u64) -> StoredModel {
     }
 }
 
+async fn record_forecasts(history: &History, forecasts: Vec<Forecast>) {
+    let forecasts = forecasts.into_iter().map(|forecast| (component("parse"), forecast)).collect();
+    history.record_tick(Left { forecasts, ..Left::default() }).await.unwrap();
+}
+
 #[tokio::test]
 async fn decisions_read_newest_first_and_the_last_word_of_each_holds() {
     let directory = tempfile::tempdir().unwrap();
@@ -60,7 +65,7 @@ async fn decisions_read_newest_first_and_the_last_word_of_each_holds() {
 async fn forecasts_read_back_by_the_time_they_were_made() {
     let directory = tempfile::tempdir().unwrap();
     let history = open(&directory);
-    history.record_forecasts(&component("parse"), (1..=5).map(forecast).collect()).await.unwrap();
+    record_forecasts(&history, (1..=5).map(forecast).collect()).await;
     let read = history.forecasts(&component("parse"), Timestamp(2)..Timestamp(4)).unwrap();
     assert_eq!(read, [forecast(2), forecast(3)]);
 }
@@ -97,7 +102,7 @@ async fn each_kind_is_kept_for_its_time() {
     let history = open(&directory);
     history.append(&pod("a"), vec![frame(1), frame(10)]).await.unwrap();
     history.record_decisions(vec![decision(T0, true)]).await.unwrap();
-    history.record_forecasts(&component("parse"), vec![forecast(T0)]).await.unwrap();
+    record_forecasts(&history, vec![forecast(T0)]).await;
     let counts = || {
         let forecasts = history.forecasts(&component("parse"), all()).unwrap().len();
         let decisions = history.decisions(&component("parse"), 9).unwrap().len();

@@ -97,6 +97,8 @@ async fn roll_ups_are_not_made_anew_of_less_than_they_were_made_of() {
         assert_eq!(arrivals(&history, 1), 260.0, "{sql}");
         assert_eq!(history.read(&component("parse"), all()).unwrap().frames.len(), left, "{sql}");
         assert_eq!(history.0.metrics.failed_steps.get(), 0);
+        let minutes = history.range(&component("parse"), all(), 60_000, Aggregate::Sum).unwrap();
+        assert_eq!(minutes.damaged_blocks, 0, "roll-ups that are damaged are made anew of frames that are not");
     }
 }
 

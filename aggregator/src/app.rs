@@ -76,8 +76,8 @@ pub(crate) struct Event {
 }
 
 impl Shared {
-    /// The live state; held for the work of one component, never across an await. Its lock is fair, so a tick, which takes
-    /// it again and again, lets those in who wait.
+    /// The live state; held for the work of one component, never across an await. A tick takes it again and
+    /// again: those who wait come in between, since a lock of `parking_lot` is passed on fairly each half a millisecond or so.
     pub(crate) fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock()
     }

@@ -28,6 +28,8 @@ const OPEN_BATCHES: usize = 65_536;
 const ORDER_SLACK: usize = 1024;
 /// Closed rows that the cost model waits for the news of batches that ran in them.
 const SETTLE_ROWS: u64 = 4;
+/// What is later than now by more than this comes of a wrong clock: twice what ingest takes.
+const AHEAD: Duration = Duration::from_secs(120);
 /// A row is censored when more than this share of its CFS periods was throttled: demand was at least the usage.
 const CENSORED_SHARE: f64 = 0.05;
 /// Arrivals of a part of a step stand for at most so many times as many: a moment tells little of the rest.
@@ -272,6 +274,7 @@ impl Series {
 
     /// Lets the cost model learn from the rows that have settled by `now`.
     pub fn settle(&mut self, now: Timestamp) {
+        self.forget_after(now.plus(AHEAD));
         let until = self.index(now).saturating_sub(SETTLE_ROWS).min(self.extent().end);
         self.learned = self.learned.max(self.first);
         while self.learned < until {
@@ -284,6 +287,23 @@ impl Series {
             self.learned += 1;
         }
         self.cost = self.cost_model.fit();
+    }
+
+    /// Forgets what is later than anything can be: it comes of a clock that was ahead and came back, and would stand before
+    /// all that follows until its time is there.
+    fn forget_after(&mut self, latest: Timestamp) {
+        if self.heard_at.is_none_or(|at| at <= latest) {
+            return;
+        }
+        self.pods.retain(|_, newest| newest.at <= latest);
+        self.heard_at = self.pods.values().map(|newest| newest.at).max();
+        let end = self.index(latest) + 1;
+        let kept = usize::try_from(end.saturating_sub(self.first)).unwrap_or(usize::MAX);
+        while self.rows.len() > kept {
+            let gone = self.rows.pop_back();
+            self.known = self.known.saturating_sub(usize::from(gone.is_some_and(|row| row.covered_ms > 0.0)));
+        }
+        (self.first, self.learned) = (self.first.min(end), self.learned.min(end));
     }
 
     fn sample(&mut self, pod: &str, sample: &ResourceSample) {

@@ -35,7 +35,7 @@ mod upkeep;
 mod visit;
 mod writer;
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::fmt;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -50,7 +50,7 @@ use prometheus_client::registry::Registry;
 pub use self::error::HistoryError;
 pub use self::range::{Aggregate, Ranged, Resolution, Window};
 pub use self::retention::Keep;
-pub use self::rollup::{METRICS, Metric, Peaks, Rolled, Sums};
+pub use self::rollup::{LONGEST_MS, METRICS, Metric, Peaks, Rolled, Sums};
 pub use self::ticks::{Found, Left};
 
 use self::frames::{Fate, Origin, Prepared};
@@ -85,6 +85,12 @@ struct Inner {
     oldest: Arc<AtomicU64>,
     /// When each component's rows were last gathered.
     gathered: Mutex<BTreeMap<i64, Timestamp>>,
+    /// Steps of compaction that failed, by component and hour, and when.
+    resting: Mutex<BTreeMap<(i64, Option<i64>), Timestamp>>,
+    /// What is carried over of each component, as it was recorded last.
+    carried: Mutex<BTreeMap<ComponentId, String>>,
+    /// Decisions that the disk did not take, oldest first.
+    unrecorded: Mutex<VecDeque<Decision>>,
 }
 
 impl fmt::Debug for History {
@@ -193,6 +199,7 @@ struct Metrics {
     compactions: Counter,
     compacted_rows: Counter,
     damaged_blocks: Counter,
+    failed_steps: Counter,
     failed_writes: Counter,
     busy: Counter,
     commit_seconds: Histogram,
@@ -205,6 +212,7 @@ impl Default for Metrics {
             compactions: Counter::default(),
             compacted_rows: Counter::default(),
             damaged_blocks: Counter::default(),
+            failed_steps: Counter::default(),
             failed_writes: Counter::default(),
             busy: Counter::default(),
             // 0.5 ms, a fast disk's sync, to 8 s, a disk that is overrun.
@@ -242,6 +250,9 @@ impl History {
             pruned_at: Mutex::default(),
             oldest: Arc::new(AtomicU64::new(oldest.0)),
             gathered: Mutex::default(),
+            resting: Mutex::default(),
+            carried: Mutex::default(),
+            unrecorded: Mutex::default(),
         })))
     }
 
@@ -257,6 +268,7 @@ impl History {
         );
         registry.register("compacted_rows", "Rows put into columns", metrics.compacted_rows.clone());
         registry.register("damaged_blocks", "Damaged blocks found and left out", metrics.damaged_blocks.clone());
+        registry.register("failed_steps", "Steps of the upkeep that failed", metrics.failed_steps.clone());
         registry.register("failed_writes", "Writes that failed, as on a full disk", metrics.failed_writes.clone());
         registry.register("busy", "Appends refused since the queue was full", metrics.busy.clone());
         registry.register("commit_seconds", "Time of a transaction with its sync", metrics.commit_seconds.clone());
@@ -264,7 +276,8 @@ impl History {
 
     /// Stores the frames of a pod that are new. Resolves when the transaction that holds them is synced.
     ///
-    /// A frame is new if its sequence is not below the watermark of its pod and boot: an agent sends in order.
+    /// A frame is new if its sequence is not below the watermark of its pod and boot, since an agent sends in order, or if
+    /// it falls in a gap that was left before one.
     /// Dropping the future does not take back what is queued.
     ///
     /// # Errors
@@ -321,7 +334,7 @@ impl History {
     pub fn read(&self, component: &ComponentId, range: Range<Timestamp>) -> Result<Stretch, HistoryError> {
         let mut stretch = Stretch::default();
         stretch.damaged_blocks = self.visit(component, range.clone(), |frame| stretch.frames.push(frame))?;
-        stretch.gaps = self.0.readers.read(|connection| frames::gaps(connection, component, &range))?;
+        stretch.gaps = self.0.readers.read(|connection| frames::gaps(connection, component, &range, usize::MAX))?;
         Ok(stretch)
     }
 
@@ -344,13 +357,21 @@ impl History {
         Ok(damaged)
     }
 
-    /// The frames that never came, of a component in a range, oldest first: the time is that of the frame after them.
-    /// Blocks: for the blocking threads.
+    /// The frames that never came, of a component in a range: the newest `most` gaps, oldest first, and the number of frames
+    /// in all. The time of a gap is that of the frame after it. Blocks: for the blocking threads.
     ///
     /// # Errors
     /// The disk's.
-    pub fn gaps(&self, component: &ComponentId, range: Range<Timestamp>) -> Result<Vec<Gap>, HistoryError> {
-        self.0.readers.read(|connection| frames::gaps(connection, component, &range))
+    pub fn gaps(
+        &self,
+        component: &ComponentId,
+        range: Range<Timestamp>,
+        most: usize,
+    ) -> Result<(Vec<Gap>, u64), HistoryError> {
+        self.0.readers.read(|connection| {
+            let gaps = frames::gaps(connection, component, &range, most)?;
+            Ok((gaps, frames::missing(connection, component, &range)?))
+        })
     }
 
     /// How much there is of every component. Blocks: for the blocking threads.
@@ -366,32 +387,10 @@ impl History {
         self.0.readers.read(|connection| extent::extent(connection, component))
     }
 
-    /// Records decisions; one of the same component and time replaces the one before.
-    pub async fn record_decisions(&self, decisions: Vec<Decision>) -> Result<(), HistoryError> {
-        let with_body = |decision: Decision| {
-            let body = serde_json::to_string(&decision).map_err(|error| self.unstorable(error))?;
-            Ok((decision, body))
-        };
-        let decisions = decisions.into_iter().map(with_body).collect::<Result<Vec<_>, HistoryError>>()?;
-        self.0.writer.write(move |connection| records::store_decisions(connection, &decisions)).await
-    }
-
     /// The newest decisions of a component, newest first.
     pub fn decisions(&self, component: &ComponentId, limit: usize) -> Result<Vec<Decision>, HistoryError> {
         let read = self.0.readers.read(|connection| records::decisions(connection, component, limit))?;
         Ok(self.intact(component, read))
-    }
-
-    /// Records forecasts of a component.
-    pub async fn record_forecasts(
-        &self,
-        component: &ComponentId,
-        forecasts: Vec<Forecast>,
-    ) -> Result<(), HistoryError> {
-        let component = component.clone();
-        let packed = forecasts.iter().map(records::pack_forecast).collect::<Result<Vec<_>, String>>();
-        let packed = packed.map_err(|error| self.unstorable(error))?;
-        self.0.writer.write(move |connection| records::store_forecasts(connection, &component, &packed)).await
     }
 
     /// The forecasts of a component that were made in a range, oldest first.

@@ -266,11 +266,7 @@ impl Metrics {
         registry.register("duplicates", "Frames that had been taken before", metrics.duplicates.clone());
         registry.register("gaps", "Times that frames were missing before one taken", metrics.gaps.clone());
         registry.register("bytes", "Bytes of the requests taken", metrics.bytes.clone());
-        registry.register(
-            "skewed_pods",
-            "Pods whose clock is off, and whose times are corrected",
-            clocks.corrected.clone(),
-        );
+        registry.register_collector(Box::new(clocks.clone()));
         registry.register("rejected", "Requests rejected, by status", metrics.rejected.clone());
         registry.register(
             "acknowledgement_seconds",

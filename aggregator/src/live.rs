@@ -154,6 +154,13 @@ impl State {
         out
     }
 
+    /// What the platform told beside a tick, such as at the start: until the first tick nothing else is known of it.
+    pub fn observed(&mut self, now: Timestamp, observed: &BTreeMap<ComponentId, Observed>) {
+        for component in &mut self.components {
+            component.observe(now, observed.get(&component.id));
+        }
+    }
+
     /// First part of a tick, for one component: learns costs, and scores what has come true. Gives older decisions that
     /// are known better now.
     pub fn settle(

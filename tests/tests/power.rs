@@ -148,6 +148,12 @@ fn frames(folder: &Path) -> Vec<(u64, u64)> {
     text.lines().skip(1).filter_map(of).collect()
 }
 
+/// The frames that a store holds in blocks of columns, rather than as they arrived.
+fn in_blocks(folder: &Path) -> i64 {
+    let store = rusqlite::Connection::open(folder.join(STORE)).unwrap();
+    store.query_row("SELECT ifnull(sum(rows), 0) FROM blocks WHERE tier = 0", [], |row| row.get(0)).unwrap()
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_is_acknowledged_is_synced_and_there_whenever_the_power_is_cut() {
     if Command::new("strace").arg("-V").output().is_err() {
@@ -180,13 +186,16 @@ async fn what_is_acknowledged_is_synced_and_there_whenever_the_power_is_cut() {
 
     let cuts = std::env::var("FOREBAY_POWER_CUTS").map_or(CUTS, |cuts| cuts.parse().unwrap());
     let mut random = fastrand::Rng::with_seed(9);
-    for _ in 0..cuts {
-        let at = random.usize(1..=steps.len());
+    let mut with_blocks = 0;
+    for index in 0..cuts {
+        // The first right at the end, when most is in blocks.
+        let at = if index == 0 { steps.len() } else { random.usize(1..=steps.len()) };
         let disk = tempfile::tempdir().unwrap();
         for (name, bytes) in cut(&before, &steps, at, &mut random) {
             std::fs::write(disk.path().join(name), bytes).unwrap();
         }
         let found = frames(disk.path());
+        with_blocks += usize::from(in_blocks(disk.path()) > 0);
         let once: HashSet<_> = found.iter().copied().collect();
         assert_eq!(once.len(), found.len(), "a frame is there twice, cut at step {at}");
         for (boot, count) in (0..).zip(acknowledged(&steps[..at])) {
@@ -194,8 +203,9 @@ async fn what_is_acknowledged_is_synced_and_there_whenever_the_power_is_cut() {
             assert_eq!(lost, None, "an acknowledged frame of boot {boot} is lost, cut at step {at} of {}", steps.len());
         }
     }
+    assert!(with_blocks > 0, "no cut came after rows had become blocks");
     println!(
-        "{cuts} power cuts among {} steps with {checkpoints} checkpoints: none of {} acknowledged frames lost or doubled",
+        "{cuts} power cuts, {with_blocks} of them with blocks, among {} steps with {checkpoints} checkpoints: none of {} acknowledged frames lost or doubled",
         steps.len(),
         total.iter().sum::<u64>()
     );

@@ -15,7 +15,7 @@ use serde_json::{Map, Value, json};
 use super::Api;
 use super::components::{ComponentPath, blocking, internal, known, with};
 use crate::app::Shared;
-use crate::history::{Aggregate, Gap, Metric, Ranged, Rolled};
+use crate::history::{Aggregate, Gap, Metric, Ranged, Resolution, Rolled};
 
 /// Steps told where the request does not say how many.
 const STEPS: u64 = 1000;
@@ -23,8 +23,10 @@ const STEPS: u64 = 1000;
 const MOST_STEPS: u64 = 10_000;
 /// Gaps told, the newest; the number of frames is of all.
 const MOST_GAPS: usize = 100;
-/// The longest range of a page that is summed up from single frames: some 0.1 s a pod.
+/// The longest range of a page that is summed up from single frames.
 const FROM_FRAMES_MS: u64 = 6 * 3_600_000;
+/// The most samples and batches that a page is summed up from, of all pods: some 2 s.
+const FROM_EVENTS: u64 = 500_000;
 /// Steps to choose from where the request tells none.
 const USUAL_STEPS: [u64; 7] = [15_000, 60_000, 300_000, 900_000, 3_600_000, 21_600_000, 86_400_000];
 
@@ -46,6 +48,8 @@ struct Request {
     from: u64,
     to: u64,
     step_ms: u64,
+    /// Summed up from single frames, rather than from roll-ups.
+    from_frames: bool,
     aggregate: Aggregate,
     columns: Vec<Column>,
     limit: u64,
@@ -77,7 +81,7 @@ impl Column {
     fn value(self, row: &Rolled, aggregate: Aggregate, step_ms: u64) -> Option<f64> {
         match (self, aggregate) {
             (Self::OldestWait, _) => row.sums.oldest_wait_ms.map(|wait| wait / 1000.0),
-            (Self::OomKills, _) => Some(row.sums.oom_kills),
+            (Self::OomKills, _) => row.sums.oom_kills,
             (Self::Metric(metric), Aggregate::Mean) => row.sums.mean(metric, step_ms),
             (Self::Metric(metric), Aggregate::Sum) => row.sums.total(metric),
             (Self::Metric(metric), Aggregate::Max) => row.peaks.max[metric as usize],
@@ -97,18 +101,32 @@ pub(super) async fn history(
     if is_live(&parameters) && !accepts_csv {
         return live(&shared, &id, &parameters);
     }
-    let request = Request::read(&parameters, accepts_csv, Timestamp::now())?;
+    let resolve = |from, step_ms, aggregate| shared.history.resolution(Timestamp(from), step_ms, aggregate);
+    let request = Request::read(&parameters, accepts_csv, Timestamp::now(), resolve)?;
     let (from, to) = request.span();
     let of = id.clone();
-    let (step_ms, aggregate) = (request.step_ms, request.aggregate);
+    let (step_ms, aggregate, from_frames) = (request.step_ms, request.aggregate, request.from_frames);
     let read = move |shared: &Shared| {
         let range = Timestamp(from)..Timestamp(to);
+        let events = if from_frames { shared.history.events(&of, &range)? } else { 0 };
+        if events > FROM_EVENTS {
+            return Ok(Err(events));
+        }
         let ranged = shared.history.range(&of, range.clone(), step_ms, aggregate)?;
-        Ok((ranged, shared.history.gaps(&of, range)?))
+        Ok(Ok((ranged, shared.history.gaps(&of, range, MOST_GAPS)?)))
     };
-    let (ranged, gaps) = blocking(&shared, read).await?;
+    let (ranged, gaps) = blocking(&shared, read).await?.map_err(|events| too_many(&request, events))?;
     let next = (to < request.to).then(|| next_page(&id, &parameters, &request));
     Ok(if request.csv { csv(&request, &ranged, next) } else { json(&id, &request, (&ranged, &gaps), next) })
+}
+
+fn too_many(request: &Request, events: u64) -> Problem {
+    let detail = format!(
+        "steps of {} s are summed up one by one from {events} samples and batches of this page, {FROM_EVENTS} at most: \
+         expected a smaller `limit`, or a step of n x 15s (of n x 1min for max and p95), which is kept summed up",
+        request.step_ms / 1000
+    );
+    Problem::bad("step", detail)
 }
 
 fn prefers_csv(accept: &str) -> bool {
@@ -150,7 +168,13 @@ fn times(parameters: &Parameters) -> Result<(Option<u64>, Option<u64>), Problem>
 }
 
 impl Request {
-    fn read(parameters: &Parameters, accepts_csv: bool, now: Timestamp) -> Result<Self, Problem> {
+    /// `resolve` tells how a range from a time on, in steps of a length, can be told: pages are cut where those steps are.
+    fn read(
+        parameters: &Parameters,
+        accepts_csv: bool,
+        now: Timestamp,
+        resolve: impl Fn(u64, u64, Aggregate) -> Resolution,
+    ) -> Result<Self, Problem> {
         let (from, to) = times(parameters)?;
         let to = to.unwrap_or(now.0);
         let from = from.unwrap_or(to.saturating_sub(86_400_000));
@@ -176,13 +200,25 @@ impl Request {
             Some(other) => return Err(Problem::bad("format", format!("`{}`: expected csv or json", short(other)))),
         };
         let page = number("page", &parameters.page, "the number of a page, from 0 on")?.unwrap_or(0);
+        let aggregate = aggregate(parameters.aggregate.as_deref())?;
+        let Resolution { step_ms, of_ms } = resolve(from, step_ms, aggregate);
+        let from_frames = of_ms < 15_000;
+        if from_frames && step_ms > FROM_FRAMES_MS {
+            let detail = format!(
+                "{} s: expected n x 15s (n x 1min for max and p95), or {} s at most",
+                step_ms / 1000,
+                FROM_FRAMES_MS / 1000
+            );
+            return Err(Problem::bad("step", detail));
+        }
         let request = Self {
             from: from / step_ms * step_ms,
             to,
             step_ms,
-            aggregate: aggregate(parameters.aggregate.as_deref())?,
+            from_frames,
+            aggregate,
             columns: columns(parameters.columns.as_deref())?,
-            limit: if step_ms < 15_000 { limit.min(FROM_FRAMES_MS / step_ms) } else { limit },
+            limit: if from_frames { limit.min(FROM_FRAMES_MS / step_ms) } else { limit },
             page,
             csv,
         };
@@ -233,18 +269,17 @@ fn columns(text: Option<&str>) -> Result<Vec<Column>, Problem> {
             Problem::bad("columns", format!("`{}`: expected some of {}", short(name), names.join(",")))
         })
     };
-    text.split(',').map(named).collect()
+    let columns: Vec<Column> = text.split(',').map(named).collect::<Result<_, _>>()?;
+    match columns.iter().enumerate().find(|(at, column)| columns[..*at].contains(column)) {
+        Some((_, twice)) => Err(Problem::bad("columns", format!("`{}` is named twice: expected once", twice.name()))),
+        None => Ok(columns),
+    }
 }
 
 fn next_page(id: &ComponentId, parameters: &Parameters, request: &Request) -> String {
-    let mut query = format!(
-        "from={}&to={}&step={}&limit={}&page={}",
-        request.from,
-        request.to,
-        request.step_ms / 1000,
-        request.limit,
-        request.page + 1
-    );
+    // By its time rather than its number: what is told coarser by the time that it is asked for still follows.
+    let mut query =
+        format!("from={}&to={}&step={}&limit={}", request.span().1, request.to, request.step_ms / 1000, request.limit);
     // All of them were read: nothing in them needs to be escaped.
     for (name, value) in [("aggregate", &parameters.aggregate), ("columns", &parameters.columns)] {
         if let Some(value) = value {
@@ -257,7 +292,12 @@ fn next_page(id: &ComponentId, parameters: &Parameters, request: &Request) -> St
     format!("/api/v1/components/{id}/history?{query}")
 }
 
-fn json(id: &ComponentId, request: &Request, (ranged, gaps): (&Ranged, &[Gap]), next: Option<String>) -> Response {
+fn json(
+    id: &ComponentId,
+    request: &Request,
+    (ranged, (gaps, missing)): (&Ranged, &(Vec<Gap>, u64)),
+    next: Option<String>,
+) -> Response {
     let step_ms = ranged.resolution.step_ms;
     let mut columns = Map::new();
     columns.insert("at".into(), ranged.rows.iter().map(|(at, _)| Value::from(at.0)).collect());
@@ -270,8 +310,7 @@ fn json(id: &ComponentId, request: &Request, (ranged, gaps): (&Ranged, &[Gap]), 
         "componentID": id, "from": from, "to": to, "stepSeconds": step_ms as f64 / 1000.0,
         "resolutionSeconds": ranged.resolution.of_ms as f64 / 1000.0, "aggregate": request.aggregate,
         "columns": columns, "damagedBlocks": ranged.damaged_blocks,
-        "missingFrames": gaps.iter().map(|gap| gap.sequences.end - gap.sequences.start).sum::<u64>(),
-        "gaps": gaps.iter().rev().take(MOST_GAPS).rev().map(gap).collect::<Vec<_>>(), "page": request.page, "next": next,
+        "missingFrames": missing, "gaps": gaps.iter().map(gap).collect::<Vec<_>>(), "page": request.page, "next": next,
     }))
     .into_response()
 }
@@ -315,7 +354,9 @@ mod tests {
     fn read(query: &str) -> Result<Request, Problem> {
         let uri = format!("http://host/history?{query}").parse().unwrap();
         let Query(parameters) = Query::<Parameters>::try_from_uri(&uri).unwrap();
-        Request::read(&parameters, false, NOW)
+        let directory = tempfile::tempdir().unwrap();
+        let history = crate::history::History::open(&directory.path().join("history.db")).unwrap();
+        Request::read(&parameters, false, NOW, |from, step, of| history.resolution(Timestamp(from), step, of))
     }
 
     #[test]
@@ -328,6 +369,8 @@ mod tests {
             ("step=2days", "step", "such as 15s"),
             ("aggregate=median", "aggregate", "mean, max, p95 or sum"),
             ("columns=usageCores,gpu", "columns", "`gpu`: expected some of usageCores"),
+            ("columns=waiting,usageCores,waiting", "columns", "`waiting` is named twice"),
+            ("step=21601", "step", "21601 s: expected n x 15s"),
             ("limit=0", "limit", "1 to 10000"),
             ("limit=many", "limit", "number of steps"),
             ("page=-1", "page", "from 0 on"),
@@ -361,6 +404,30 @@ mod tests {
         }
         let request = read("step=1&limit=10000&aggregate=max").unwrap();
         assert_eq!(request.span().1 - request.span().0, 10_000_000);
-        assert_eq!(read("step=5&limit=10000").unwrap().limit, 4320, "six hours from single frames at most");
+        // Six hours from single frames at most, whatever makes it so.
+        for (query, limit) in [("step=5", 4320), ("step=16", 1350), ("step=45&aggregate=p95", 480), ("step=45", 10_000)]
+        {
+            assert_eq!(read(&format!("{query}&limit=10000")).unwrap().limit, limit, "{query}");
+        }
+    }
+
+    #[test]
+    fn pages_of_steps_that_are_told_coarser_are_cut_where_those_begin() {
+        let Query(mut parameters) =
+            Query::<Parameters>::try_from_uri(&"http://host/?from=1700000015000&step=15&limit=5".parse().unwrap())
+                .unwrap();
+        let minutes = |_, _, _| Resolution { step_ms: 60_000, of_ms: 60_000 };
+        let mut ends = Vec::new();
+        for page in ["0", "1", "2"] {
+            parameters.page = Some(page.into());
+            let request = Request::read(&parameters, false, NOW, minutes).unwrap();
+            ends.push(request.span());
+        }
+        let start = 1_700_000_015_000 / 60_000 * 60_000;
+        assert_eq!(ends, [0, 1, 2].map(|page| (start + page * 300_000, start + (page + 1) * 300_000)));
+        let id = "demo/Deployment.apps/parse/app".parse().unwrap();
+        parameters.page = None;
+        let next = next_page(&id, &parameters, &Request::read(&parameters, false, NOW, minutes).unwrap());
+        assert!(next.ends_with(&format!("?from={}&to={}&step=60&limit=5", start + 300_000, NOW.0)), "{next}");
     }
 }

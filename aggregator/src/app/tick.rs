@@ -29,8 +29,11 @@ pub(super) async fn run(
     let mut trainer = Trainer::spawn()?;
     let mut told = BTreeMap::new();
     // Ready before the first tick, which may be a step away: agents need not wait for it.
-    let observed = orchestrator.observe().await;
-    set_health(&shared, "orchestrator", observed.map(drop).map_err(|error| error.to_string()));
+    let observed = orchestrator.observe().await.map_err(|error| error.to_string());
+    set_health(&shared, "orchestrator", observed.as_ref().map(drop).map_err(Clone::clone));
+    if let Ok(observed) = &observed {
+        shared.state().observed(Timestamp::now(), observed);
+    }
     set_health(&shared, "planner", Ok(()));
     loop {
         let now = Timestamp::now();

@@ -185,3 +185,18 @@ fn memory_is_bounded_however_wild_the_times_are() {
     }
     assert!(series.rows.len() <= RETAINED_ROWS);
 }
+
+#[test]
+fn a_clock_that_was_ahead_and_came_back_leaves_the_place_to_what_follows() {
+    for ahead in [3_600_000, 100 * 86_400_000] {
+        let mut series = worked(40);
+        series.observe("a", BootId(1), &samples(vec![sample(400_000 + ahead, 10_000, 1)]));
+        series.settle(Timestamp(410_000));
+        series.observe("a", BootId(1), &samples(vec![sample(420_000, 10_000, 5_000_000)]));
+        series.settle(Timestamp(430_000));
+        assert_eq!(series.row(41).and_then(|row| row.usage(10_000)), Some(0.5), "{ahead}");
+        assert_eq!(series.heard_at(), Some(Timestamp(420_000)));
+        assert!(series.backlog(Timestamp(415_000)).is_some(), "of the sample that came last");
+        assert!(series.extent().end <= 56, "{:?}", series.extent());
+    }
+}

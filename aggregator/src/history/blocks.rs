@@ -120,6 +120,8 @@ pub(super) struct Head {
     pub(super) merged: bool,
     /// Samples, arrivals and progress.
     pub(super) events: usize,
+    /// As stored. With the id it tells a block from one that has taken the id since.
+    pub(super) crc32c: i64,
 }
 
 fn head(row: &Row<'_>) -> rusqlite::Result<Head> {
@@ -129,10 +131,12 @@ fn head(row: &Row<'_>) -> rusqlite::Result<Head> {
         start_ms: row.get(1)?,
         merged: row.get(2)?,
         events: usize::try_from(events).unwrap_or(0),
+        crc32c: row.get(4)?,
     })
 }
 
-/// The blocks of a component and a tier that reach into a range, by their start.
+/// The blocks of a component and a tier that reach into a range, by their start; from the index alone, without their
+/// numbers.
 pub(super) fn heads(
     connection: &Connection,
     component_id: i64,
@@ -140,7 +144,7 @@ pub(super) fn heads(
     range: &Range<Timestamp>,
 ) -> rusqlite::Result<Vec<Head>> {
     let mut select = connection.prepare_cached(
-        "SELECT id, start_ms, merged, 0 FROM blocks \
+        "SELECT id, start_ms, merged, 0, 0 FROM blocks \
          WHERE component_id = ?1 AND tier = ?2 AND end_ms >= ?3 AND start_ms < ?4 ORDER BY start_ms, id",
     )?;
     select.query_map(params![component_id, tier as i64, ms(range.start), ms(range.end)], head)?.collect()
@@ -149,7 +153,7 @@ pub(super) fn heads(
 /// The blocks of frames of a bucket.
 pub(super) fn of_bucket(connection: &Connection, component_id: i64, bucket_ms: i64) -> rusqlite::Result<Vec<Head>> {
     let mut select = connection.prepare_cached(
-        "SELECT id, start_ms, merged, samples + arrivals + progress FROM blocks \
+        "SELECT id, start_ms, merged, samples + arrivals + progress, crc32c FROM blocks \
          WHERE component_id = ?1 AND tier = 0 AND end_ms >= ?2 AND bucket_ms = ?2 ORDER BY start_ms, id",
     )?;
     select.query_map(params![component_id, bucket_ms], head)?.collect()
@@ -161,10 +165,12 @@ pub(super) fn rolled_of(
     component_id: i64,
     tier: Tier,
     bucket_ms: i64,
-) -> rusqlite::Result<Vec<i64>> {
-    let mut select =
-        connection.prepare_cached("SELECT id FROM blocks WHERE component_id = ?1 AND tier = ?2 AND bucket_ms = ?3")?;
-    select.query_map(params![component_id, tier as i64, bucket_ms], |row| row.get(0))?.collect()
+) -> rusqlite::Result<Vec<Head>> {
+    let mut select = connection.prepare_cached(
+        "SELECT id, start_ms, merged, 0, crc32c FROM blocks \
+         WHERE component_id = ?1 AND tier = ?2 AND bucket_ms = ?3 ORDER BY id",
+    )?;
+    select.query_map(params![component_id, tier as i64, bucket_ms], head)?.collect()
 }
 
 /// Gives `with` a block's data, and what it holds, if it is whole. `None` if it is no more.

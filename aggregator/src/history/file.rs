@@ -12,24 +12,27 @@ use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 use super::HistoryError;
 
 /// The schema that this build writes.
-pub(super) const SCHEMA: i64 = 2;
+pub(super) const SCHEMA: i64 = 3;
 /// "FBAY", in the header of every history: tells it from other programs' SQLite files.
 pub(super) const APPLICATION_ID: i64 = 0x4642_4159;
 /// Makes an empty file one of ours.
-const SQL: [&str; 4] = [
+const SQL: [&str; 5] = [
     include_str!("sql/schema.sql"),
     include_str!("sql/columns.sql"),
     include_str!("sql/live.sql"),
+    include_str!("sql/runs.sql"),
     include_str!("sql/contents.sql"),
 ];
-/// Makes a file of schema 1 one of schema 2.
-const FROM_1: [&str; 5] = [
+/// Makes a file of schema 1 one of schema 2, less the view.
+const FROM_1: [&str; 4] = [
     include_str!("sql/from1to2.sql"),
     include_str!("sql/columns.sql"),
     include_str!("sql/live.sql"),
     include_str!("sql/extents1to2.sql"),
-    include_str!("sql/contents.sql"),
 ];
+/// Makes a file of schema 2 one of schema 3.
+const FROM_2: [&str; 3] =
+    [include_str!("sql/runs.sql"), include_str!("sql/from2to3.sql"), include_str!("sql/contents.sql")];
 const MAGIC: &[u8] = b"SQLite format 3\0";
 /// How long to wait for a lock that another process holds, such as a `sqlite3` shell that checkpoints.
 const LOCK_WAIT: Duration = Duration::from_secs(5);
@@ -132,9 +135,12 @@ fn adopt(path: &Path, connection: &mut Connection) -> Result<(), HistoryError> {
         return transaction.commit().map_err(sqlite);
     }
     check_identity(path, application, schema)?;
-    if schema == 1 {
+    if schema < SCHEMA {
         let migrate = || {
-            transaction.execute_batch(&FROM_1.concat())?;
+            if schema == 1 {
+                transaction.execute_batch(&FROM_1.concat())?;
+            }
+            transaction.execute_batch(&FROM_2.concat())?;
             transaction.pragma_update(None, "user_version", SCHEMA)?;
             transaction.commit()
         };
@@ -180,7 +186,7 @@ fn set(
 /// Every table is there; those that deduplication rests on are whole.
 fn check_tables(connection: &Connection) -> rusqlite::Result<()> {
     let unchecked = ["raw", "blocks", "extents", "horizon", "gaps", "models", "decisions", "forecasts"];
-    for table in unchecked.iter().chain(&["allocations", "carried", "contents"]) {
+    for table in unchecked.iter().chain(&["allocations", "carried", "ticked", "contents"]) {
         connection.prepare(&format!("SELECT * FROM {table}"))?;
     }
     for table in ["components", "pods", "watermarks"] {

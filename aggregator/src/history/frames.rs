@@ -100,6 +100,9 @@ pub(super) struct Stored {
     pub(super) gaps: usize,
 }
 
+/// When a gap was found that an import begins after: it may be filled, and is no frame that should have come.
+const NEVER_MS: i64 = i64::MAX;
+
 /// Which frames are stored, and how long it is known that they were.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Origin {
@@ -126,20 +129,21 @@ pub(super) fn store(
             Some(mark) => *mark,
             None => watermark(connection, pod_id, frame.boot)?,
         };
-        if frame.sequence < mark.next {
+        if frame.sequence < mark.next && !fill(connection, component_id, pod_id, frame)? {
             watermarks.insert(frame.boot, mark);
             stored.fates.push(Fate::Duplicate);
             continue;
         }
-        if frame.sequence > mark.next && origin != Origin::Import {
-            stored.gaps += 1;
-            gap(connection, component_id, pod_id, frame, mark.next)?;
+        if frame.sequence > mark.next {
+            let at_ms = if origin == Origin::Import { NEVER_MS } else { ms(frame.closed_at) };
+            stored.gaps += usize::from(at_ms != NEVER_MS);
+            gap(connection, component_id, pod_id, frame, (mark.next, frame.sequence, at_ms))?;
         }
         let (last_ms, oldest_ms) = match origin {
             Origin::Agent { oldest } => (frame.end_ms, ms(oldest)),
             Origin::Import => (i64::MAX, 0),
         };
-        let mark = Watermark { next: frame.sequence + 1, last_ms: mark.last_ms.max(last_ms) };
+        let mark = Watermark { next: mark.next.max(frame.sequence + 1), last_ms: mark.last_ms.max(last_ms) };
         watermarks.insert(frame.boot, mark);
         if frame.end_ms < oldest_ms {
             stored.fates.push(Fate::TooOld);
@@ -213,17 +217,38 @@ fn gap(
     component_id: i64,
     pod_id: i64,
     frame: &Prepared,
-    expected: i64,
+    (from, to, at_ms): (i64, i64, i64),
 ) -> rusqlite::Result<()> {
-    connection.prepare_cached("INSERT INTO gaps VALUES (?1, ?2, ?3, ?4, ?5, ?6)")?.execute(params![
-        component_id,
-        pod_id,
-        frame.boot.0.to_be_bytes(),
-        expected,
-        frame.sequence,
-        ms(frame.closed_at)
-    ])?;
+    if from < to {
+        let boot = frame.boot.0.to_be_bytes();
+        connection.prepare_cached("INSERT INTO gaps VALUES (?1, ?2, ?3, ?4, ?5, ?6)")?.execute(params![
+            component_id,
+            pod_id,
+            boot,
+            from,
+            to,
+            at_ms
+        ])?;
+    }
     Ok(())
+}
+
+/// Takes a frame that comes late out of the gap that it falls in; false if it falls in none: it had been taken before.
+fn fill(connection: &Connection, component_id: i64, pod_id: i64, frame: &Prepared) -> rusqlite::Result<bool> {
+    let mut select = connection.prepare_cached(
+        "SELECT rowid, from_sequence, to_sequence, at_ms FROM gaps \
+         WHERE pod_id = ?1 AND boot = ?2 AND to_sequence > ?3 ORDER BY to_sequence LIMIT 1",
+    )?;
+    let found = select.query_row(params![pod_id, frame.boot.0.to_be_bytes(), frame.sequence], |row| {
+        Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?, row.get::<_, i64>(2)?, row.get::<_, i64>(3)?))
+    });
+    let Some((id, from, to, at_ms)) = found.optional()?.filter(|found| found.1 <= frame.sequence) else {
+        return Ok(false);
+    };
+    connection.prepare_cached("DELETE FROM gaps WHERE rowid = ?1")?.execute([id])?;
+    gap(connection, component_id, pod_id, frame, (from, frame.sequence, at_ms))?;
+    gap(connection, component_id, pod_id, frame, (frame.sequence + 1, to, at_ms))?;
+    Ok(true)
 }
 
 fn insert(connection: &Connection, component_id: i64, pod_id: i64, frame: &Prepared) -> rusqlite::Result<()> {
@@ -392,20 +417,22 @@ pub(super) fn cut(content: &mut Content, range: &Range<Timestamp>) -> bool {
     !(content.samples.is_empty() && content.arrivals.is_empty() && content.progress.is_empty())
 }
 
-/// The gaps found in a range, oldest first.
+/// The newest `most` gaps found in a range, oldest first.
 pub(super) fn gaps(
     connection: &Connection,
     component: &ComponentId,
     range: &Range<Timestamp>,
+    most: usize,
 ) -> rusqlite::Result<Vec<Gap>> {
     let mut select = connection.prepare_cached(
         "SELECT uid, boot, from_sequence, to_sequence, at_ms \
          FROM components CROSS JOIN gaps CROSS JOIN pods \
          WHERE components.key = ?1 AND gaps.component_id = components.id AND pods.id = gaps.pod_id \
            AND at_ms >= ?2 AND at_ms < ?3 \
-         ORDER BY at_ms",
+         ORDER BY at_ms DESC LIMIT ?4",
     )?;
-    let rows = select.query_map(params![component.to_string(), ms(range.start), ms(range.end)], |row| {
+    let most = i64::try_from(most).unwrap_or(i64::MAX);
+    let rows = select.query_map(params![component.to_string(), ms(range.start), ms(range.end), most], |row| {
         Ok(Gap {
             pod_uid: row.get(0)?,
             boot: BootId(u128::from_be_bytes(row.get(1)?)),
@@ -413,7 +440,25 @@ pub(super) fn gaps(
             at: Timestamp(unsigned(row.get(4)?)),
         })
     })?;
-    rows.collect()
+    let mut gaps = rows.collect::<rusqlite::Result<Vec<_>>>()?;
+    gaps.reverse();
+    Ok(gaps)
+}
+
+/// How many frames are missing in all gaps found in a range.
+pub(super) fn missing(
+    connection: &Connection,
+    component: &ComponentId,
+    range: &Range<Timestamp>,
+) -> rusqlite::Result<u64> {
+    // As a double: a sum of whole numbers could be too large for one.
+    let mut select = connection.prepare_cached(
+        "SELECT total(to_sequence - from_sequence) FROM gaps \
+         WHERE component_id = (SELECT id FROM components WHERE key = ?1) AND at_ms >= ?2 AND at_ms < ?3",
+    )?;
+    let missing: f64 =
+        select.query_row(params![component.to_string(), ms(range.start), ms(range.end)], |row| row.get(0))?;
+    Ok(missing as u64)
 }
 
 /// Milliseconds as SQLite holds them. What lies beyond, some 292 million years from now, is its last one.

@@ -22,13 +22,15 @@ use serde::{Deserialize, Serialize};
 
 use super::blocks::{self, Tier};
 use super::pack::Wanted;
-use super::rollup::{self, Cells, METRICS, Rolled, Sums, quantile95};
+use super::rollup::{self, Cells, LONGEST_MS, METRICS, Rolled, Sums, quantile95};
 use super::visit::{self, Which};
 use super::{Damage, History, HistoryError, StoredContent, frames};
 
 /// How far beside a range frames are read: the sample after its end covers its last part, and batches that arrived before
 /// its start are served in it.
 const AROUND: Duration = Duration::from_secs(60);
+/// How much is summed up second by second before it becomes steps: an hour, so that a range of any length takes no more.
+const TAKE: Duration = Duration::from_secs(3600);
 
 /// What is told of a step.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -93,6 +95,7 @@ impl History {
         aggregate: Aggregate,
     ) -> Result<Ranged, HistoryError> {
         let (tier, step_ms) = self.resolve(range.start, step_ms, aggregate);
+        // To whole steps; a page that ends at one leaves the next to begin there.
         let end = range.end.0.div_ceil(step_ms).saturating_mul(step_ms);
         let range = Timestamp(range.start.0 / step_ms * step_ms)..Timestamp(end);
         let mut damaged = Vec::new();
@@ -141,6 +144,33 @@ impl History {
         Ok(())
     }
 
+    /// How a range from a time on is told: what [`range`](Self::range) answers.
+    pub fn resolution(&self, from: Timestamp, step_ms: u64, aggregate: Aggregate) -> Resolution {
+        let (tier, step_ms) = self.resolve(from, step_ms, aggregate);
+        Resolution { step_ms, of_ms: tier.step_ms() }
+    }
+
+    /// How many samples, arrivals and progress there are of a component in a range: what a range that is told of frames is
+    /// summed up from. Blocks: for the blocking threads.
+    ///
+    /// # Errors
+    /// The file's.
+    pub fn events(&self, component: &ComponentId, range: &Range<Timestamp>) -> Result<u64, HistoryError> {
+        self.0.readers.read(|connection| {
+            let Some(id) = frames::find_component(connection, component)? else { return Ok(0) };
+            let mut select = connection.prepare_cached(
+                "SELECT (SELECT ifnull(sum(samples + arrivals + progress), 0) FROM blocks \
+                 WHERE component_id = ?1 AND tier = 0 AND end_ms >= ?2 AND start_ms < ?3) + (SELECT ifnull(sum(rows), 0) \
+                 FROM raw WHERE component_id = ?1 AND end_ms >= ?2 AND start_ms < ?3)",
+            )?;
+            let events = select.query_row(
+                rusqlite::params![id, frames::ms(range.start), frames::ms(range.end)],
+                |row| row.get(0),
+            )?;
+            Ok(frames::unsigned(events))
+        })
+    }
+
     fn resolve(&self, from: Timestamp, step_ms: u64, aggregate: Aggregate) -> (Tier, u64) {
         let of = |tier: Tier| step_ms.is_multiple_of(tier.step_ms());
         let minute = Tier::Minute.step_ms();
@@ -175,7 +205,21 @@ fn read(
     let mut cells = Cells::new(Tier::Frames.step_ms());
     let what = (which, Wanted::Features);
     let range = range.start.minus(AROUND)..range.end.plus(AROUND);
-    visit::visit(connection, component, &range, what, |frame| cells.add(&frame), |damage| damaged.push(damage))?;
+    let mut taken = Timestamp(0);
+    let add = |frame: StoredContent| {
+        // Frames come in the order of their start, and none reaches back by more than what a sample may stand for: what
+        // lies farther back is whole.
+        let start = frames::span(&frame.content).map_or(taken, |span| span.0);
+        let whole = start.minus(Duration::from_millis(LONGEST_MS.into()));
+        if whole >= taken.plus(TAKE) {
+            taken = whole;
+            for (index, row) in cells.take_before(tier.step_ms(), whole.0) {
+                rows.entry(index).or_default().join(&row);
+            }
+        }
+        cells.add(&frame);
+    };
+    visit::visit(connection, component, &range, what, add, |damage| damaged.push(damage))?;
     for (index, row) in cells.roll(tier.step_ms()) {
         rows.entry(index).or_default().join(&row);
     }

@@ -4,10 +4,11 @@
 //! frames ─► Cells: one a second ─► Rolled: one a step ─► columns
 //! ```
 //!
-//! Counters of a sample are spread over the cells that its interval lies in; levels count for as long as they stood. What
-//! no sample tells is absent, never zero. Two parts of one step add up, so that a step at the edge of two buckets is whole
+//! Counters of a sample are spread over the cells that its interval lies in, an hour at most; levels count for as long as
+//! they stood. What no sample tells is absent, never zero. Two parts of one step add up, so that a step at the edge of two buckets is whole
 //! again when both are read.
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
@@ -18,8 +19,13 @@ use super::columns::{As, Columns, Packer};
 
 /// How many [`Metric`]s there are.
 pub const METRICS: usize = Metric::ALL.len();
-/// A stretch longer than this can only be an error of its sender: a day.
-const LONGEST_MS: f64 = 86_400_000.0;
+/// The longest that a sample may stand for; one that is longer can only be an error of its sender. Of a batch that took
+/// longer, the last hour counts.
+pub const LONGEST_MS: u32 = 3_600_000;
+/// How long a batch may wait for its service to count, ms.
+const WAIT_MS: u64 = 86_400_000;
+/// Cells at most, 25 MB of them: a day and a half of seconds.
+const CELLS: usize = 1 << 17;
 /// pco's level: roll-ups are small, and kept for long.
 const LEVEL: usize = 8;
 
@@ -80,11 +86,11 @@ impl Metric {
     }
 
     /// What stands for a time, rather than adds up over it.
-    fn is_level(self) -> bool {
+    pub(super) fn is_level(self) -> bool {
         matches!(self, Self::Memory | Self::Waiting | Self::InService)
     }
 
-    /// Told by taps, which cover the whole step, rather than by samples, which may cover a part.
+    /// Told by taps, batch by batch, rather than by samples.
     fn is_tapped(self) -> bool {
         matches!(self, Self::Arrivals | Self::ArrivedBytes | Self::Served)
     }
@@ -95,7 +101,7 @@ impl Metric {
     }
 
     /// What numbers are multiplied by before they are rounded to be stored: counts of batches have shares.
-    fn scale(self) -> f64 {
+    pub(super) fn scale(self) -> f64 {
         match self {
             Self::Waiting | Self::InService | Self::Arrivals | Self::Served => 1000.0,
             _ => 1.0,
@@ -122,8 +128,8 @@ pub struct Sums {
     pub served_weight: f64,
     /// The longest that a batch had waited, ms.
     pub oldest_wait_ms: Option<f64>,
-    /// Processes killed for want of memory.
-    pub oom_kills: f64,
+    /// Processes killed for want of memory; `None` where nothing tells.
+    pub oom_kills: Option<f64>,
 }
 
 impl Sums {
@@ -141,7 +147,14 @@ impl Sums {
     /// The mean over the part of the step that is covered, in the unit of the column.
     pub fn mean(&self, metric: Metric, step_ms: u64) -> Option<f64> {
         let sum = self.sum(metric)?;
-        let over = if metric.is_tapped() { step_ms as f64 } else { self.covered_ms.min(step_ms as f64) };
+        let step_ms = step_ms as f64;
+        let over = match metric.is_tapped() {
+            // No samples at all: the tap alone tells.
+            true if self.covered_ms <= 0.0 => step_ms,
+            // Batches are whole, so a second's edge must not make them many.
+            true => self.covered_ms.max(1000.0).min(step_ms),
+            false => self.covered_ms.min(step_ms),
+        };
         let per = if metric.is_level() { 1.0 } else { 1000.0 };
         (over > 0.0).then(|| sum / over * per * metric.unit())
     }
@@ -162,7 +175,7 @@ impl Sums {
         self.throttled_periods += other.throttled_periods;
         self.arrived_weight += other.arrived_weight;
         self.served_weight += other.served_weight;
-        self.oom_kills += other.oom_kills;
+        self.oom_kills = self.oom_kills.into_iter().chain(other.oom_kills).reduce(|a, b| a + b);
         self.oldest_wait_ms = most(self.oldest_wait_ms, other.oldest_wait_ms);
     }
 }
@@ -202,16 +215,35 @@ impl Rolled {
     }
 }
 
-/// Sums by step, from frames.
+/// Sums by step, from frames; of bounded length.
 pub(super) struct Cells {
     step_ms: u64,
     cells: BTreeMap<u64, Sums>,
+    /// Batches that have arrived, with their weight and when, ms.
     open: HashMap<(Arc<str>, BootId, u64), (f64, u64)>,
+    left_out: u64,
 }
 
 impl Cells {
     pub(super) fn new(step_ms: u64) -> Self {
-        Self { step_ms, cells: BTreeMap::new(), open: HashMap::new() }
+        Self { step_ms, cells: BTreeMap::new(), open: HashMap::new(), left_out: 0 }
+    }
+
+    /// Times that a cell was not made, since there were too many.
+    pub(super) fn left_out(&self) -> u64 {
+        self.left_out
+    }
+
+    fn cell(&mut self, index: u64) -> Option<&mut Sums> {
+        let full = self.cells.len() >= CELLS;
+        match self.cells.entry(index) {
+            Entry::Occupied(cell) => Some(cell.into_mut()),
+            Entry::Vacant(_) if full => {
+                self.left_out += 1;
+                None
+            }
+            Entry::Vacant(place) => Some(place.insert(Sums::default())),
+        }
     }
 
     /// Takes in a frame.
@@ -221,7 +253,7 @@ impl Cells {
             self.sample(sample);
         }
         for arrival in &frame.content.arrivals {
-            let cell = self.cells.entry(arrival.arrived_at.0 / self.step_ms).or_default();
+            let Some(cell) = self.cell(arrival.arrived_at.0 / self.step_ms) else { continue };
             cell.add_to(Metric::Arrivals, 1.0);
             cell.add_to(Metric::ArrivedBytes, arrival.characteristics.data_volume.bytes as f64);
             cell.arrived_weight += weight(arrival);
@@ -240,6 +272,9 @@ impl Cells {
     }
 
     fn sample(&mut self, sample: &ResourceSample) {
+        if sample.interval_ms > LONGEST_MS {
+            return;
+        }
         let length = f64::from(sample.interval_ms.max(1));
         let end = sample.at.0 as f64;
         let pair = |a: Option<u64>, b: Option<u64>| match (a, b) {
@@ -270,10 +305,13 @@ impl Cells {
             }
             cell.periods += share * sample.cpu_periods.unwrap_or(0) as f64;
             cell.throttled_periods += share * sample.cpu_throttled_periods.unwrap_or(0) as f64;
-            cell.oom_kills += share * sample.oom_kills.unwrap_or(0) as f64;
+            if let Some(kills) = sample.oom_kills {
+                *cell.oom_kills.get_or_insert(0.0) += share * kills as f64;
+            }
         });
-        if let Some(backlog) = sample.backlog {
-            let cell = self.cells.entry(sample.at.0 / self.step_ms).or_default();
+        if let Some(backlog) = sample.backlog
+            && let Some(cell) = self.cell(sample.at.0 / self.step_ms)
+        {
             cell.oldest_wait_ms = most(cell.oldest_wait_ms, Some(backlog.oldest_wait_ms as f64));
         }
     }
@@ -284,34 +322,45 @@ impl Cells {
         let Some((weight, arrived_at)) = self.open.remove(&key) else { return };
         let started = progress.started_at.map_or(arrived_at, |at| at.0);
         let (from, to) = (started as f64, finished.0.max(started.saturating_add(1)) as f64);
-        self.spread(from, to, |cell, share| {
+        self.spread(from.max(to - f64::from(LONGEST_MS)), to, |cell, share| {
             cell.add_to(Metric::Served, share);
             cell.served_weight += share * weight;
         });
     }
 
-    /// Calls `add` for each cell that `from..to` (ms) lies in, with the share of the time that it has of it.
+    /// Calls `add` for each cell that `from..to` (ms, an hour at most) lies in, with the share of the time that it has of it.
     fn spread(&mut self, from: f64, to: f64, mut add: impl FnMut(&mut Sums, f64)) {
-        if to - from > LONGEST_MS {
-            return;
-        }
         let step = self.step_ms as f64;
         let (first, last) = ((from.max(0.0) / step) as u64, ((to - 1e-3).max(0.0) / step) as u64);
         for index in first..=last {
             let start = index as f64 * step;
             let share = ((start + step).min(to) - start.max(from)).max(0.0) / (to - from);
-            if share > 0.0 {
-                add(self.cells.entry(index).or_default(), share);
+            if share > 0.0
+                && let Some(cell) = self.cell(index)
+            {
+                add(cell, share);
             }
         }
     }
 
+    /// Takes out the steps that end before a time (ms), and batches that have waited too long by then.
+    pub(super) fn take_before(&mut self, step_ms: u64, before_ms: u64) -> BTreeMap<u64, Rolled> {
+        let later = self.cells.split_off(&(before_ms / step_ms * step_ms / self.step_ms));
+        let gone = std::mem::replace(&mut self.cells, later);
+        self.open.retain(|_, (_, arrived_at)| arrived_at.saturating_add(WAIT_MS) > before_ms);
+        self.rolled_of(&gone, step_ms)
+    }
+
     /// Steps of a multiple of the cells' length; peaks are over the cells.
     pub(super) fn roll(&self, step_ms: u64) -> BTreeMap<u64, Rolled> {
+        self.rolled_of(&self.cells, step_ms)
+    }
+
+    fn rolled_of(&self, all: &BTreeMap<u64, Sums>, step_ms: u64) -> BTreeMap<u64, Rolled> {
         let mut rolled: BTreeMap<u64, Rolled> = BTreeMap::new();
         let mut cells: Vec<&Sums> = Vec::new();
         let mut step = None;
-        for (index, cell) in &self.cells {
+        for (index, cell) in all {
             let of = index * self.step_ms / step_ms;
             if let Some(before) = step.filter(|before| *before != of) {
                 rolled.insert(before, self.rolled(&cells));
@@ -379,7 +428,7 @@ pub(super) fn pack(rows: &BTreeMap<u64, Rolled>, step_ms: u64, peaks: bool) -> R
     put(ARRIVED_WEIGHT, &|row| Some(row.sums.arrived_weight * WEIGHT_SCALE))?;
     put(SERVED_WEIGHT, &|row| Some(row.sums.served_weight * WEIGHT_SCALE))?;
     put(OLDEST_WAIT, &|row| row.sums.oldest_wait_ms)?;
-    put(OOM_KILLS, &|row| Some(row.sums.oom_kills * SHARE_SCALE))?;
+    put(OOM_KILLS, &|row| Some(row.sums.oom_kills? * SHARE_SCALE))?;
     for (at, metric) in (0..).zip(Metric::ALL) {
         // A level as its mean: one that stands still is then the same in every row.
         put(SUM + at, &|row| {
@@ -421,7 +470,7 @@ pub(super) fn unpack(data: &[u8], rows: usize, step_ms: u64, peaks: bool) -> Res
     take(ARRIVED_WEIGHT, &mut |row, value| row.sums.arrived_weight = value / WEIGHT_SCALE)?;
     take(SERVED_WEIGHT, &mut |row, value| row.sums.served_weight = value / WEIGHT_SCALE)?;
     take(OLDEST_WAIT, &mut |row, value| row.sums.oldest_wait_ms = Some(value))?;
-    take(OOM_KILLS, &mut |row, value| row.sums.oom_kills = value / SHARE_SCALE)?;
+    take(OOM_KILLS, &mut |row, value| row.sums.oom_kills = Some(value / SHARE_SCALE))?;
     for (at, metric) in (0..).zip(Metric::ALL) {
         take(SUM + at, &mut |row, value| {
             let over = if metric.is_level() { level_over(&row.sums, step_ms) } else { 1.0 };
@@ -437,106 +486,4 @@ pub(super) fn unpack(data: &[u8], rows: usize, step_ms: u64, peaks: bool) -> Res
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use forebay_shared::{Backlog, Bytes, Content, Timestamp};
-
-    fn frame(samples: Vec<ResourceSample>) -> StoredContent {
-        StoredContent {
-            pod_uid: "uid".into(),
-            pod: "pod".into(),
-            boot: BootId(1),
-            sequence: 0,
-            content: Content { samples, ..Content::default() },
-        }
-    }
-
-    fn sample(at: u64, cpu_us: u64, memory: u64) -> ResourceSample {
-        ResourceSample {
-            at: Timestamp(at),
-            interval_ms: 1000,
-            cpu_us: Some(cpu_us),
-            memory: Some(Bytes(memory)),
-            ..ResourceSample::default()
-        }
-    }
-
-    /// 900 s of CPU that climbs by 1 ms a second, from 0.
-    fn ramp() -> Cells {
-        let mut cells = Cells::new(1000);
-        cells.add(&frame((0..900).map(|at| sample((at + 1) * 1000, at * 1000, 5 << 20)).collect()));
-        cells
-    }
-
-    #[test]
-    fn a_minute_knows_its_mean_its_most_and_its_quantile() {
-        let minutes = ramp().roll(60_000);
-        assert_eq!(minutes.len(), 15);
-        let second = &minutes[&1];
-        let near = |a: Option<f64>, b: f64| (a.unwrap() - b).abs() < 1e-9;
-        assert!(near(second.sums.mean(Metric::Cpu, 60_000), 0.0895), "{second:?}");
-        assert!(near(second.peaks.max[0], 0.119) && near(second.peaks.p95[0], 0.116), "{second:?}");
-        assert!(near(second.sums.total(Metric::Cpu), 5.37));
-        assert!(near(second.sums.mean(Metric::Memory, 60_000), f64::from(5 << 20)));
-        assert_eq!(second.sums.mean(Metric::Waiting, 60_000), None, "nothing told of it");
-    }
-
-    #[test]
-    fn two_pods_add_up_before_the_most_is_taken() {
-        let mut cells = Cells::new(1000);
-        for offset in [0, 500] {
-            cells.add(&frame((0..60).map(|at| sample((at + 1) * 1000 + offset, 250_000, 1 << 20)).collect()));
-        }
-        let minute = &cells.roll(60_000)[&0];
-        assert!((minute.peaks.max[0].unwrap() - 0.5).abs() < 1e-9, "{minute:?}");
-        assert!(
-            (minute.sums.mean(Metric::Memory, 60_000).unwrap() - f64::from(2 << 20)).abs() < 20_000.0,
-            "{minute:?}"
-        );
-    }
-
-    #[test]
-    fn what_is_packed_reads_back_rounded() {
-        let mut cells = ramp();
-        let backlog = Backlog { waiting: 3, waiting_bytes: 4096, oldest_wait_ms: 120, in_service: 1 };
-        cells.add(&frame(vec![ResourceSample { backlog: Some(backlog), ..sample(30_000, 1, 7) }]));
-        for (step_ms, peaks) in [(15_000, false), (60_000, true), (900_000, true)] {
-            let rows = cells.roll(step_ms);
-            let data = pack(&rows, step_ms, peaks).unwrap();
-            let read = unpack(&data, rows.len(), step_ms, peaks).unwrap();
-            for ((index, row), (expected_index, expected)) in read.iter().zip(&rows) {
-                assert_eq!(index, expected_index);
-                for metric in Metric::ALL {
-                    let close = |a: Option<f64>, b: Option<f64>| match (a, b) {
-                        (None, None) => true,
-                        (Some(a), Some(b)) => (a - b).abs() <= 1e-6 * b.abs() + 1e-3,
-                        _ => false,
-                    };
-                    assert!(
-                        close(row.sums.mean(metric, step_ms), expected.sums.mean(metric, step_ms)),
-                        "{metric:?} {row:?}"
-                    );
-                    if peaks {
-                        let at = metric as usize;
-                        assert!(
-                            close(row.peaks.p95[at], expected.peaks.p95[at])
-                                && close(row.peaks.max[at], expected.peaks.max[at])
-                        );
-                    }
-                }
-                assert_eq!(row.sums.oldest_wait_ms, expected.sums.oldest_wait_ms);
-            }
-            assert_eq!(read.len(), rows.len());
-            // Of one row, every column is one value for all.
-            assert_eq!(unpack(&data, rows.len() + 1, step_ms, peaks).is_err(), rows.len() > 1);
-        }
-    }
-
-    #[test]
-    fn a_stretch_of_nonsense_takes_no_memory() {
-        let mut cells = Cells::new(1000);
-        let wild = ResourceSample { interval_ms: u32::MAX, ..sample(u64::MAX, u64::MAX, u64::MAX) };
-        cells.add(&frame(vec![wild]));
-        assert!(cells.cells.len() <= 1);
-    }
-}
+mod tests;

@@ -4,6 +4,7 @@ mod bench;
 mod columns;
 mod opening;
 mod records;
+mod shared;
 mod upkeep;
 
 use std::sync::mpsc;
@@ -393,7 +394,9 @@ async fn a_write_that_fails_leaves_those_in_its_transaction_alone() {
 async fn a_number_that_sqlite_cannot_hold_is_refused_by_its_frame() {
     let directory = tempfile::tempdir().unwrap();
     let history = open(&directory);
-    let error = history.append(&pod("a"), vec![frame(0), frame(i64::MAX as u64 - T0)]).await.unwrap_err();
+    let mut late = frame(1);
+    late.content.closed_at = Timestamp(i64::MAX as u64 + 1);
+    let error = history.append(&pod("a"), vec![frame(0), late]).await.unwrap_err();
     assert!(matches!(error, HistoryError::Refused { frame: 1, .. }), "{error}");
     assert_eq!(contents(&history).len(), 0);
 }

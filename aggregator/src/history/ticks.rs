@@ -1,4 +1,8 @@
 //! What a tick leaves, in one transaction: forecasts, decisions, allocations, and what is carried over a restart.
+//!
+//! A decision that was carried out while the disk took nothing is kept, and recorded with the next that it takes.
+
+use std::sync::PoisonError;
 
 use forebay_shared::{ComponentId, Millicores, Timestamp};
 use rusqlite::{Connection, OptionalExtension, params};
@@ -11,6 +15,8 @@ use crate::live::Carried;
 use crate::orchestrator::Observed;
 use crate::planner::{Allocation, Decision};
 
+/// Decisions kept until the disk takes them, at some 2 kB each; beyond it the oldest go.
+const UNRECORDED: usize = 1024;
 /// Changes of an allocation that a start reads of a component.
 const CHANGES: i64 = 10_000;
 
@@ -41,6 +47,8 @@ pub struct Found {
 /// The same, ready for the writer.
 struct Packs {
     at: Timestamp,
+    /// It is a tick, rather than what a start adds.
+    ticked: bool,
     forecasts: Vec<(ComponentId, (Timestamp, Packed))>,
     decisions: Vec<(Decision, String)>,
     allocations: Vec<(ComponentId, Option<Observed>)>,
@@ -51,12 +59,64 @@ impl History {
     /// Records what a tick leaves: all of it, or nothing.
     ///
     /// # Errors
-    /// The disk's.
-    pub async fn record_tick(&self, left: Left) -> Result<(), HistoryError> {
+    /// The disk's. Its decisions are recorded when the disk takes some again.
+    pub async fn record_tick(&self, mut left: Left) -> Result<(), HistoryError> {
+        let unrecorded = self.unrecorded(std::mem::take(&mut left.decisions));
+        left.decisions.clone_from(&unrecorded);
         let history = self.clone();
         let packing = tokio::task::spawn_blocking(move || pack(left).map_err(|error| history.unstorable(error)));
-        let packs = packing.await.map_err(|_| HistoryError::Closed)??;
-        self.0.writer.write(move |connection| store(connection, &packs)).await
+        let mut packs = match packing.await.map_err(|_| HistoryError::Closed).flatten() {
+            Ok(packs) => packs,
+            Err(error) => return self.recorded(Err(error), unrecorded),
+        };
+        let carried = {
+            let before = self.0.carried.lock().unwrap_or_else(PoisonError::into_inner);
+            packs.carried.retain(|(id, body)| before.get(id) != Some(body));
+            packs.carried.clone()
+        };
+        let stored = self.0.writer.write(move |connection| store(connection, &packs)).await;
+        if stored.is_ok() {
+            self.0.carried.lock().unwrap_or_else(PoisonError::into_inner).extend(carried);
+        }
+        self.recorded(stored, unrecorded)
+    }
+
+    /// Records decisions; one of the same component and time replaces the one before.
+    ///
+    /// # Errors
+    /// The disk's: they are recorded when it takes some again.
+    pub async fn record_decisions(&self, decisions: Vec<Decision>) -> Result<(), HistoryError> {
+        let decisions = self.unrecorded(decisions);
+        let with_body = |decision: &Decision| {
+            let body = serde_json::to_string(decision).map_err(|error| self.unstorable(error))?;
+            Ok((decision.clone(), body))
+        };
+        let stored = match decisions.iter().map(with_body).collect::<Result<Vec<_>, HistoryError>>() {
+            Ok(bodies) => self.0.writer.write(move |connection| records::store_decisions(connection, &bodies)).await,
+            Err(error) => Err(error),
+        };
+        self.recorded(stored, decisions)
+    }
+
+    /// Decisions that wait to be recorded, then these.
+    fn unrecorded(&self, decisions: Vec<Decision>) -> Vec<Decision> {
+        let mut waiting = self.0.unrecorded.lock().unwrap_or_else(PoisonError::into_inner);
+        waiting.drain(..).chain(decisions).collect()
+    }
+
+    /// Has decisions that were not recorded wait.
+    fn recorded(&self, outcome: Result<(), HistoryError>, decisions: Vec<Decision>) -> Result<(), HistoryError> {
+        if matches!(outcome, Err(HistoryError::Full { .. } | HistoryError::Failed { .. })) {
+            let mut waiting = self.0.unrecorded.lock().unwrap_or_else(PoisonError::into_inner);
+            // Before those that came to wait meanwhile.
+            decisions.into_iter().rev().for_each(|decision| waiting.push_front(decision));
+            let gone = waiting.len().saturating_sub(UNRECORDED);
+            if gone > 0 {
+                tracing::error!(decisions = gone, "the disk takes nothing: the oldest decisions will not be recorded");
+                waiting.drain(..gone);
+            }
+        }
+        outcome
     }
 
     /// What the run before has left of a component. Blocks: for the blocking threads.
@@ -79,6 +139,7 @@ fn pack(left: Left) -> Result<Packs, String> {
     let carried = |(id, carried): (ComponentId, Carried)| Ok((id, serde_json::to_string(&carried).map_err(json)?));
     Ok(Packs {
         at: left.at,
+        ticked: !left.carried.is_empty(),
         forecasts: left.forecasts.into_iter().map(forecast).collect::<Result<_, String>>()?,
         decisions: left.decisions.into_iter().map(decision).collect::<Result<_, String>>()?,
         allocations: left.allocations,
@@ -104,6 +165,9 @@ fn store(connection: &Connection, packs: &Packs) -> rusqlite::Result<()> {
             ],
         )?;
     }
+    if packs.ticked {
+        connection.prepare_cached("INSERT OR REPLACE INTO ticked VALUES (0, ?1)")?.execute([ms(packs.at)])?;
+    }
     for (component, body) in &packs.carried {
         let id = component_id(connection, component)?;
         connection.prepare_cached("INSERT OR REPLACE INTO carried VALUES (?1, ?2, ?3)")?.execute(params![
@@ -120,7 +184,9 @@ fn found(connection: &Connection, component: &ComponentId, since: Timestamp) -> 
     let mut select = connection.prepare_cached("SELECT id FROM components WHERE key = ?1")?;
     let id: Option<i64> = select.query_row([component.to_string()], |row| row.get(0)).optional()?;
     let Some(id) = id else { return Ok((found, damaged)) };
-    let mut select = connection.prepare_cached("SELECT at_ms, body FROM carried WHERE component_id = ?1")?;
+    let mut select = connection.prepare_cached(
+        "SELECT max(at_ms, ifnull((SELECT at_ms FROM ticked), 0)), body FROM carried WHERE component_id = ?1",
+    )?;
     let carried: Option<(i64, String)> = select.query_row([id], |row| Ok((row.get(0)?, row.get(1)?))).optional()?;
     if let Some((at, body)) = carried {
         match serde_json::from_str(&body) {

@@ -6,23 +6,24 @@
 //! ```
 //!
 //! A sheet of frames has a line a sample, an arrival or a progress, told by `kind`, and columns for all of them; read back,
-//! they are the same frames. A line that is wrong is told by its number, and costs itself.
+//! they are the same frames. A line that is wrong is told by its number, and costs itself. Frames may come in any order,
+//! but the lines of one lie side by side.
 
 mod csv;
+mod gathered;
 mod json;
 mod parquet;
 pub mod prometheus;
 
-use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::Write;
 use std::ops::Range;
 use std::path::Path;
-use std::str::FromStr;
 
 use anyhow::{Context, bail};
-use forebay_shared::{BootId, ComponentId, Content, Frame, ResourceSample, Timestamp};
+use forebay_shared::{ComponentId, Frame, Timestamp};
 
+use self::gathered::Gathered;
 use super::blocks::Tier;
 use super::fields::{self, Field, Is};
 use super::frames::Origin;
@@ -32,9 +33,6 @@ use crate::identity::PodIdentity;
 
 /// Events read before they are stored: 100 MB of cells.
 const CHUNK: usize = 50_000;
-
-/// The latest time, and the highest number: what a double still tells one by one, in the year 287396.
-const LATEST_MS: u64 = 1 << 53;
 
 /// A file's format.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -295,93 +293,6 @@ fn export_rolled(
     Ok(())
 }
 
-/// Frames that are being put together from their lines, in the order of the file.
-#[derive(Default)]
-struct Gathered {
-    frames: BTreeMap<(String, String, String, BootId, u64), Content>,
-    events: usize,
-}
-
-impl Gathered {
-    fn take(&mut self, cells: &[Cell]) -> Result<(), String> {
-        let [head @ .., kind] = &cells[..HEAD.len()] else { return Err("the line is too short".into()) };
-        let text = |at: usize| match &head[at] {
-            Cell::Text(text) => Ok(text.clone()),
-            _ => Err(format!("{}: expected text", HEAD[at].0)),
-        };
-        let number = |at: usize| match &head[at] {
-            Cell::Integer(number) => Ok(*number),
-            _ => Err(format!("{}: expected a whole number", HEAD[at].0)),
-        };
-        let component = text(0)?;
-        ComponentId::from_str(&component).map_err(|error| error.to_string())?;
-        let boot = u128::from_str_radix(&text(3)?, 16).map_err(|_| "boot: expected 32 hexadecimal digits")?;
-        let key = (component, text(2)?, text(1)?, BootId(boot), number(4)?);
-        let (closed_at, sampling) =
-            (Timestamp(number(5)?), if head[6] == Cell::Empty { String::new() } else { text(6)? });
-        let rest = &cells[HEAD.len()..];
-        let (samples, rest) = rest.split_at(fields::SAMPLE.len());
-        let (arrivals, progress) = rest.split_at(fields::ARRIVAL.len());
-        let mut content = Content { closed_at, sampling, ..Content::default() };
-        match kind {
-            Cell::Text(kind) if kind == "sample" => {
-                let mut row = ResourceSample::default();
-                set(fields::SAMPLE, samples, &mut row)?;
-                content.samples.push(row);
-            }
-            Cell::Text(kind) if kind == "arrival" => {
-                let mut row = fields::empty_arrival();
-                set(fields::ARRIVAL, arrivals, &mut row)?;
-                content.arrivals.push(row);
-            }
-            Cell::Text(kind) if kind == "progress" => {
-                let mut row = fields::empty_progress();
-                set(fields::PROGRESS, progress, &mut row)?;
-                content.progress.push(row);
-            }
-            other => return Err(format!("kind: {other:?}, expected sample, arrival or progress")),
-        }
-        check(key.4, &content)?;
-        self.events += 1;
-        match self.frames.entry(key) {
-            std::collections::btree_map::Entry::Vacant(place) => drop(place.insert(content)),
-            std::collections::btree_map::Entry::Occupied(mut whole) => super::frames::join(whole.get_mut(), content),
-        }
-        Ok(())
-    }
-
-    /// Stores the frames, all of whose lines have been read.
-    async fn store(&mut self, history: &History, imported: &mut Imported) -> anyhow::Result<()> {
-        let mut pods: BTreeMap<(String, String, String), Vec<Frame>> = BTreeMap::new();
-        for ((component, uid, pod, boot, sequence), content) in std::mem::take(&mut self.frames) {
-            pods.entry((component, uid, pod)).or_default().push(Frame { boot, sequence, first_retained: 0, content });
-        }
-        self.events = 0;
-        for ((component, uid, pod), frames) in pods {
-            let pod = PodIdentity { component: component.parse()?, pod, uid };
-            for frames in frames.chunks(1024) {
-                store(history, &pod, frames.to_vec(), imported).await?;
-            }
-        }
-        Ok(())
-    }
-}
-
-/// What the file could not hold, or what would spoil a model.
-fn check(sequence: u64, content: &Content) -> Result<(), String> {
-    let samples = content.samples.iter().map(|sample| sample.at);
-    let progress = content.progress.iter().flat_map(|of| [of.started_at, of.finished_at]).flatten();
-    let times = samples.chain(progress).chain(content.arrivals.iter().map(|arrival| arrival.arrived_at));
-    if times.chain([content.closed_at]).any(|at| at.0 > LATEST_MS) {
-        return Err(format!("a time is beyond {LATEST_MS} ms since the epoch"));
-    }
-    if sequence > LATEST_MS {
-        return Err(format!("sequence: expected at most {LATEST_MS}"));
-    }
-    let checked = content.arrivals.iter().try_for_each(|arrival| arrival.characteristics.check());
-    checked.map_err(|error| format!("arrival.{error}"))
-}
-
 /// Stores frames of a pod; one that can't be stored is told, and the others are.
 async fn store(
     history: &History,
@@ -401,6 +312,23 @@ async fn store(
             }
             Err(error) => return Err(error.into()),
         }
+    }
+}
+
+/// That a file's columns are those of an export: each once, and what tells whose a line is.
+fn check_columns(columns: &Columns, found: &[&str]) -> anyhow::Result<()> {
+    let expected = "expected the columns of `history export --what frames`";
+    for (at, name) in found.iter().enumerate() {
+        if !columns.iter().any(|(known, _)| known == name) {
+            bail!("column `{}` is not known: {expected}", name.chars().take(60).collect::<String>());
+        }
+        if found[..at].contains(name) {
+            bail!("column `{name}` is there twice: {expected}");
+        }
+    }
+    match HEAD.iter().find(|(name, _)| *name != "sampling" && !found.contains(name)) {
+        Some((name, _)) => bail!("there is no column `{name}`: {expected}"),
+        None => Ok(()),
     }
 }
 

@@ -1,13 +1,19 @@
 //! What the history does for itself: compaction, retention, and telling how it is.
+//!
+//! A step that fails is told, and rests for a while; the others go on.
 
 use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use forebay_shared::Timestamp;
 
 use super::compact::{self, Job};
 use super::retention::{self, Stage};
 use super::{History, HistoryError};
+
+/// How long a step that failed rests.
+const REST: Duration = Duration::from_secs(600);
 
 impl History {
     /// Why nothing can be stored now, in words; `None` if it can. What is stored can be read all the same.
@@ -20,8 +26,10 @@ impl History {
     /// # Errors
     /// The disk's: what was done until then stays done.
     pub async fn maintain(&self, now: Timestamp) -> Result<(), HistoryError> {
-        self.compact(now).await?;
-        self.prune(now).await
+        let compacted = self.compact(now).await;
+        // What is too old goes all the same, but for what still has to be compacted.
+        let pruned = self.prune(now).await;
+        compacted.and(pruned)
     }
 
     /// Gives up what is older than [`Keep`](super::Keep) says, and the oldest if it is too much. At most once a minute
@@ -39,12 +47,30 @@ impl History {
             *pruned_at = Some(now);
         }
         let keep = self.0.keep;
-        // First, so that no watermark goes before its frames are known to be too old. Never back: a watermark may be gone.
-        self.0.oldest.fetch_max(now.minus(keep.raw).0, Ordering::Relaxed);
+        // First, so that no watermark goes before its frames are known to be too old.
+        let oldest = |before| Some(retention::horizon(before, now, keep));
+        let _ = self.0.oldest.fetch_update(Ordering::Relaxed, Ordering::Relaxed, oldest);
         let mut stage = Stage::Blocks;
         while stage != Stage::Done {
-            stage = self.0.writer.write(move |connection| retention::prune(connection, now, keep, stage)).await?;
+            let prune = move |connection: &rusqlite::Connection| retention::prune(connection, now, keep, stage);
+            stage = match self.0.writer.write(prune).await {
+                Ok(next) => next,
+                Err(error) => {
+                    self.isolate(&stage, error)?;
+                    stage.beyond()
+                }
+            };
         }
+        Ok(())
+    }
+
+    /// What fails for itself is told, and leaves the others to be done.
+    fn isolate(&self, step: &dyn std::fmt::Debug, error: HistoryError) -> Result<(), HistoryError> {
+        if matches!(error, HistoryError::Full { .. } | HistoryError::Closed) {
+            return Err(error);
+        }
+        self.0.metrics.failed_steps.inc();
+        tracing::error!(?step, %error, "a step of the history's upkeep failed: the others go on");
         Ok(())
     }
 
@@ -65,16 +91,29 @@ impl History {
 
     async fn jobs(&self, now: Timestamp) -> Result<Vec<Job>, HistoryError> {
         let history = self.clone();
-        blocking(move || {
+        let look = move || {
             let gathered = history.0.gathered.lock().unwrap_or_else(PoisonError::into_inner).clone();
             history.0.readers.read(|connection| compact::jobs(connection, now, &gathered))
-        })
-        .await
+        };
+        self.blocking(look).await
     }
 
     async fn work(&self, now: Timestamp, jobs: Vec<Job>) -> Result<(), HistoryError> {
         for job in jobs {
-            while self.step(job).await? {}
+            if self.rests(job, now) {
+                continue;
+            }
+            let done = loop {
+                match self.step(job).await {
+                    Ok(true) => {}
+                    Ok(false) => break Ok(()),
+                    Err(error) => break Err(error),
+                }
+            };
+            if let Err(error) = done {
+                self.isolate(&job, error)?;
+                self.0.resting.lock().unwrap_or_else(PoisonError::into_inner).insert(job.place(), now);
+            }
             if let Job::Gather { component_id, .. } = job {
                 self.0.gathered.lock().unwrap_or_else(PoisonError::into_inner).insert(component_id, now);
             }
@@ -82,11 +121,18 @@ impl History {
         Ok(())
     }
 
+    fn rests(&self, job: Job, now: Timestamp) -> bool {
+        let mut resting = self.0.resting.lock().unwrap_or_else(PoisonError::into_inner);
+        // A clock that was set back starts anew.
+        resting.retain(|_, since| now >= *since && now.since(*since) < REST);
+        resting.contains_key(&job.place())
+    }
+
     /// One transaction of a job; true if there is more of it.
     async fn step(&self, job: Job) -> Result<bool, HistoryError> {
-        let (history, oldest) = (self.clone(), Timestamp(self.0.oldest.load(Ordering::Relaxed)));
-        let build = move || history.0.readers.read(|connection| compact::build(connection, job, oldest));
-        let built = blocking(build).await?;
+        let history = self.clone();
+        let build = move || history.0.readers.read(|connection| compact::build(connection, job));
+        let built = self.blocking(build).await?;
         let of = match job {
             Job::Gather { component_id, .. } | Job::Merge { component_id, .. } => component_id,
         };
@@ -100,13 +146,18 @@ impl History {
             self.0.metrics.compacted_rows.inc_by(rows as u64);
             return Ok(more);
         }
-        // Pruned meanwhile: the next call looks again.
+        // Pruned meanwhile, or compacted by another process: the next call looks again.
         Ok(false)
     }
-}
 
-async fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T, HistoryError> + Send + 'static,
-) -> Result<T, HistoryError> {
-    tokio::task::spawn_blocking(work).await.map_err(|_| HistoryError::Closed)?
+    async fn blocking<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> Result<T, HistoryError> + Send + 'static,
+    ) -> Result<T, HistoryError> {
+        let ended = tokio::task::spawn_blocking(work).await;
+        ended.map_err(|error| match error.is_panic() {
+            true => HistoryError::Failed { path: self.0.path.clone(), detail: "reading it panicked".into() },
+            false => HistoryError::Closed,
+        })?
+    }
 }

@@ -226,7 +226,7 @@ impl Thread {
 }
 
 /// Rather than of the task.
-fn is_of_the_disk(error: &rusqlite::Error) -> bool {
+pub(super) fn is_of_the_disk(error: &rusqlite::Error) -> bool {
     use rusqlite::ErrorCode::{CannotOpen, DiskFull, ReadOnly, SystemIoFailure};
     matches!(error.sqlite_error_code(), Some(DiskFull | SystemIoFailure | ReadOnly | CannotOpen))
 }

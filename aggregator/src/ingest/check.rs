@@ -10,6 +10,7 @@ use forebay_shared::{BatchArrival, BatchProgress, Content, Frame, FrameError, Re
 
 use super::Room;
 use super::skew::correct;
+use crate::history::LONGEST_MS;
 
 /// Frames of a request at most: more than an hour of one a second.
 const MAX_FRAMES: usize = 4096;
@@ -115,6 +116,12 @@ fn check(content: &Content, now: Timestamp) -> Result<(), Fault> {
     time(format_args!("closedAt"), content.closed_at)?;
     for (index, sample) in content.samples.iter().enumerate() {
         time(format_args!("samples[{index}].at"), sample.at)?;
+        if sample.interval_ms > LONGEST_MS {
+            return Err(Fault::Wrong(format!(
+                "samples[{index}].intervalMs: {} ms, expected at most {LONGEST_MS} ms",
+                sample.interval_ms
+            )));
+        }
     }
     for (index, arrival) in content.arrivals.iter().enumerate() {
         time(format_args!("arrivals[{index}].arrivedAt"), arrival.arrived_at)?;

@@ -5,19 +5,30 @@
 //! ```
 //!
 //! The time on the way is never negative, so the least of the last few measurements is nearest to the skew. What is
-//! within [`TOLERATED`] is left alone: clocks that are kept agree better, and a request may be that long on the way.
-//! A correction in force stays as long as it is about right, so that a pod's times keep their distances.
+//! within [`TOLERATED`] is left alone: clocks that are kept agree better, and a request may be that long on the way. A
+//! clock that is behind by no more than [`CLEAR`] looks like a slow request, until a few say the same. A correction in
+//! force stays as long as it is about right, so that a pod's times keep their distances; one of the two clocks was set
+//! where a measurement is far from those before, and all begins anew.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use forebay_shared::{Content, Timestamp};
-use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
+use prometheus_client::metrics::gauge::ConstGauge;
 
 use crate::identity::PodIdentity;
 
 /// Measurements of which the least counts: at a request each 5 s, 40 s until a clock that was set back is seen.
 const MEASUREMENTS: usize = 8;
+/// Measurements that must agree on a clock that is behind by no more than [`CLEAR`].
+const AGREEING: usize = 3;
+/// What no request is on the way for, ms: a difference beyond it comes of a clock.
+const CLEAR: u64 = 30_000;
+/// How long a pod is remembered that sends nothing: many times an agent's longest pause between two tries.
+const REMEMBERED: Duration = Duration::from_secs(600);
 /// Skew that is left alone, ms; half of it, where there was more before.
 const TOLERATED: u64 = 2000;
 /// Change of the skew that a correction follows, ms.
@@ -29,30 +40,43 @@ const PODS: usize = 65_536;
 #[derive(Clone, Debug, Default)]
 pub(super) struct Clocks {
     pods: Arc<Mutex<HashMap<String, Clock>>>,
-    /// Pods whose times are corrected.
-    pub(super) corrected: Gauge,
 }
 
 #[derive(Debug, Default)]
 struct Clock {
     measured: VecDeque<i64>,
     correction: i64,
+    seen: Timestamp,
+}
+
+/// Tells how many pods' times are corrected, of those that are still there.
+impl Collector for Clocks {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
+        let gauge = ConstGauge::new(self.corrected(Timestamp::now()));
+        let help = "Pods whose clock is off, and whose times are corrected";
+        gauge.encode(encoder.encode_descriptor("skewed_pods", help, None, gauge.metric_type())?)
+    }
 }
 
 impl Clocks {
+    fn corrected(&self, now: Timestamp) -> i64 {
+        let mut pods = self.pods.lock().unwrap_or_else(PoisonError::into_inner);
+        pods.retain(|_, clock| now.since(clock.seen) < REMEMBERED);
+        pods.values().map(|clock| i64::from(clock.correction != 0)).sum()
+    }
+
     /// The milliseconds to add to a pod's times, from what a request tells of when it was sent.
     pub(super) fn measure(&self, pod: &PodIdentity, sent: Option<Timestamp>, received: Timestamp) -> i64 {
         let mut pods = self.pods.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(sent) = sent else { return pods.get(&pod.uid).map_or(0, |clock| clock.correction) };
         if pods.len() >= PODS && !pods.contains_key(&pod.uid) {
             pods.clear();
-            self.corrected.set(0);
         }
         let clock = pods.entry(pod.uid.clone()).or_default();
         let before = clock.correction;
         let correction = clock.measure(sent, received);
+        clock.seen = received;
         if correction != before {
-            self.corrected.inc_by(i64::from(before == 0) - i64::from(correction == 0));
             let (component, pod) = (&pod.component, &pod.pod);
             match correction {
                 0 => tracing::info!(%component, pod, "the pod's clock agrees again"),
@@ -70,13 +94,23 @@ impl Clock {
         let skew = i128::from(received.0) - i128::from(sent.0);
         // No farther than what a time can be moved by, and back.
         let bound = i128::from(i64::MAX);
-        self.measured.push_back(i64::try_from(skew.clamp(-bound, bound)).unwrap_or(0));
+        let skew = i64::try_from(skew.clamp(-bound, bound)).unwrap_or(0);
+        if self.measured.iter().min().is_some_and(|least| least.abs_diff(skew) > CLEAR) {
+            self.measured.clear();
+        }
+        self.measured.push_back(skew);
         if self.measured.len() > MEASUREMENTS {
             self.measured.pop_front();
         }
         let least = self.measured.iter().copied().min().unwrap_or(0);
         let tolerated = if self.correction == 0 { TOLERATED } else { TOLERATED / 2 };
-        let wanted = if least.unsigned_abs() <= tolerated { 0 } else { least };
+        // A clock that is ahead is so however long the way was.
+        let is_clear = least < 0 || least.unsigned_abs() > CLEAR || self.measured.len() >= AGREEING;
+        let wanted = match least.unsigned_abs() <= tolerated {
+            true => 0,
+            false if is_clear => least,
+            false => self.correction,
+        };
         if wanted.abs_diff(self.correction) > STEADY {
             self.correction = wanted;
         }
@@ -129,11 +163,41 @@ mod tests {
 
     #[test]
     fn a_correction_stands_while_it_is_about_right_and_goes_when_the_clock_is_set() {
-        assert_eq!(corrections(&[(3000, 0), (2800, 0), (1800, 0), (0, 0)]), [3000, 3000, 1800, 0]);
+        let about = [(3000, 0), (3000, 0), (2900, 0), (2800, 0), (1800, 0), (0, 0)];
+        assert_eq!(corrections(&about), [0, 0, 2900, 2900, 1800, 0]);
         let mut set_back = vec![(0, 1)];
         set_back.extend([(10_000, 1); MEASUREMENTS]);
         let corrected = corrections(&set_back);
         assert_eq!((corrected[MEASUREMENTS - 1], corrected[MEASUREMENTS]), (0, 10_001));
+    }
+
+    #[test]
+    fn a_slow_first_request_is_no_clock_that_is_behind() {
+        assert_eq!(corrections(&[(0, 9000), (0, 8000), (0, 20)]), [0; 3]);
+        assert_eq!(corrections(&[(9000, 1), (9000, 2), (9000, 3)]), [0, 0, 9001]);
+    }
+
+    #[test]
+    fn a_clock_that_is_set_by_far_is_followed_at_once_whichever_it_is() {
+        let hour = 3_600_000;
+        assert_eq!(corrections(&[(0, 5), (hour, 5), (0, 5), (-hour, 5), (0, 5)]), [0, hour + 5, 0, 5 - hour, 0]);
+    }
+
+    #[test]
+    fn a_pod_that_is_gone_is_not_counted_any_more() {
+        let clocks = Clocks::default();
+        let pod = |uid: &str| PodIdentity {
+            component: "demo/Deployment.apps/parse/app".parse().unwrap(),
+            pod: uid.into(),
+            uid: uid.into(),
+        };
+        let now = Timestamp(NOW);
+        clocks.measure(&pod("a"), Some(now.moved(-90_000)), now);
+        clocks.measure(&pod("b"), Some(now), now);
+        assert_eq!(clocks.corrected(now), 1);
+        let later = now.plus(REMEMBERED);
+        clocks.measure(&pod("c"), Some(later.moved(-90_000)), later);
+        assert_eq!((clocks.corrected(later), clocks.pods.lock().unwrap().len()), (1, 1));
     }
 
     #[test]

@@ -163,6 +163,10 @@ async fn a_bad_frame_is_named_and_nothing_of_the_request_is_stored() {
         ([&good[..], &b"GET / HTTP"[..]].concat(), "cut short"),
         ([&good[..], &[0; 64][..]].concat(), "expected the magic"),
         (with(&|content| content.sampling = "x".repeat(65)), "at most 64 characters"),
+        (
+            with(&|content| content.samples[0].interval_ms = 3_600_001),
+            "samples[0].intervalMs: 3600001 ms, expected at most",
+        ),
         (with(&|content| content.arrivals = vec![arrival(f64::NAN)]), "arrivals[0].characteristics"),
         ([&good[..], &body(&[unstorable])].concat(), "less than 2^63"),
     ] {

@@ -98,13 +98,18 @@ impl Component {
         lead.div_ceil(self.series.step_ms()).max(1) as usize
     }
 
-    pub(super) fn settle(&mut self, now: Timestamp, observed: Option<&Observed>) {
-        let step = self.series.index(now);
+    /// Notes what it has, or that nobody knows.
+    pub(super) fn observe(&mut self, now: Timestamp, observed: Option<&Observed>) {
         if let Some(observed) = observed {
             self.observed = Some(*observed);
             self.lead.ready(now, observed.ready, observed.allocation.replicas);
         }
-        self.allocated.note(step, observed.copied());
+        self.allocated.note(self.series.index(now), observed.copied());
+    }
+
+    pub(super) fn settle(&mut self, now: Timestamp, observed: Option<&Observed>) {
+        self.observe(now, observed);
+        let step = self.series.index(now);
         self.series.settle(now);
         self.feedback.score(&self.series, step);
     }

@@ -268,3 +268,14 @@ fn a_restart_changes_no_decision_and_loses_no_raise() {
     }
     assert!(decisions > 5 && looked_back > 0, "{decisions} {looked_back}");
 }
+
+#[test]
+fn what_the_platform_tells_at_the_start_is_known_before_the_first_tick() {
+    let mut world = World::new();
+    let now = Timestamp(world.tick * STEP_MS + 3000);
+    let observed = Observed { allocation: world.allocation, ready: 3 };
+    world.state.observed(now, &[(world.id(), observed)].into());
+    let component = &world.state.components[0];
+    assert_eq!(component.observed, Some(observed));
+    assert_eq!(component.allocated.at(component.series.index(now)), Some(observed));
+}

@@ -28,6 +28,7 @@ SELECT components.key, 'gaps', sum(gaps.to_sequence - gaps.from_sequence), count
     strftime('%Y-%m-%dT%H:%M:%fZ', min(gaps.at_ms) / 1000.0, 'unixepoch'),
     strftime('%Y-%m-%dT%H:%M:%fZ', max(gaps.at_ms) / 1000.0, 'unixepoch')
 FROM gaps JOIN components ON components.id = gaps.component_id
+WHERE gaps.at_ms < 9223372036854775807
 GROUP BY components.key
 UNION ALL
 SELECT components.key, 'models', count(*), count(*), sum(length(models.weights)),

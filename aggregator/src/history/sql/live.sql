@@ -9,7 +9,7 @@ CREATE TABLE allocations (
     PRIMARY KEY (component_id, from_ms)
 ) STRICT, WITHOUT ROWID;
 
--- What planner and feedback had in mind of each component at its last tick: where the next start goes on.
+-- What planner and feedback had in mind of each component at the last tick that changed it: where the next start goes on.
 CREATE TABLE carried (
     component_id INTEGER PRIMARY KEY REFERENCES components,
     at_ms        INTEGER NOT NULL,

@@ -1,4 +1,4 @@
--- The history: one SQLite file, schema version 2. Times are milliseconds since the Unix epoch.
+-- The history: one SQLite file, schema version 3. Times are milliseconds since the Unix epoch.
 -- To look into it while it is in use: sqlite3 -readonly FILE 'SELECT * FROM contents'
 
 -- Components, by namespace/kind.group/name/container: the namespace is the tenant.
@@ -45,7 +45,8 @@ CREATE TABLE raw (
 -- By the end, since one frame with a wild start must not make every range a long one.
 CREATE INDEX raw_by_end ON raw (component_id, end_ms, start_ms, pod_id, sequence, kind);
 
--- Frames that never came: from_sequence up to, not including, to_sequence, the frame that came at at_ms.
+-- Frames that never came: from_sequence up to, not including, to_sequence, the frame that came at at_ms. Those before what
+-- was imported lie at the end of all time: they are not missed, and may be imported later.
 CREATE TABLE gaps (
     component_id  INTEGER NOT NULL REFERENCES components,
     pod_id        INTEGER NOT NULL REFERENCES pods,

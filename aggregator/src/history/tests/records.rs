@@ -46,6 +46,11 @@ pub(super) fn model(version: u64) -> StoredModel {
     }
 }
 
+async fn record_forecasts(history: &History, forecasts: Vec<Forecast>) {
+    let forecasts = forecasts.into_iter().map(|forecast| (component("parse"), forecast)).collect();
+    history.record_tick(Left { forecasts, ..Left::default() }).await.unwrap();
+}
+
 #[tokio::test]
 async fn decisions_read_newest_first_and_the_last_word_of_each_holds() {
     let directory = tempfile::tempdir().unwrap();
@@ -60,7 +65,7 @@ async fn decisions_read_newest_first_and_the_last_word_of_each_holds() {
 async fn forecasts_read_back_by_the_time_they_were_made() {
     let directory = tempfile::tempdir().unwrap();
     let history = open(&directory);
-    history.record_forecasts(&component("parse"), (1..=5).map(forecast).collect()).await.unwrap();
+    record_forecasts(&history, (1..=5).map(forecast).collect()).await;
     let read = history.forecasts(&component("parse"), Timestamp(2)..Timestamp(4)).unwrap();
     assert_eq!(read, [forecast(2), forecast(3)]);
 }
@@ -97,7 +102,7 @@ async fn each_kind_is_kept_for_its_time() {
     let history = open(&directory);
     history.append(&pod("a"), vec![frame(1), frame(10)]).await.unwrap();
     history.record_decisions(vec![decision(T0, true)]).await.unwrap();
-    history.record_forecasts(&component("parse"), vec![forecast(T0)]).await.unwrap();
+    record_forecasts(&history, vec![forecast(T0)]).await;
     let counts = || {
         let forecasts = history.forecasts(&component("parse"), all()).unwrap().len();
         let decisions = history.decisions(&component("parse"), 9).unwrap().len();
@@ -108,12 +113,12 @@ async fn each_kind_is_kept_for_its_time() {
     for (now, left) in [
         (Timestamp(T0), (2, 2, 1, 1)),
         (after(FORECASTS), (2, 2, 0, 1)),
-        (after(RAW), (1, 1, 0, 1)),
-        (after(RAW).plus(Duration::from_secs(59)), (1, 1, 0, 1)), // Not yet a minute later.
+        (after(RAW), (2, 2, 0, 1)), // Both are in one block by now.
+        (after(RAW).plus(Duration::from_secs(59)), (2, 2, 0, 1)), // Not yet a minute later.
         (after(RAW).plus(Duration::from_secs(60)), (0, 0, 0, 1)),
         (after(DECISIONS), (0, 0, 0, 0)),
     ] {
-        history.prune(now).await.unwrap();
+        history.maintain(now).await.unwrap();
         assert_eq!(counts(), left, "{now:?}");
     }
     // What is given up comes not again.
@@ -145,6 +150,9 @@ async fn what_a_tick_leaves_is_found_at_the_next_start() {
     let history = open(&directory);
     let found = history.found(&id, Timestamp(25)).unwrap();
     assert_eq!(found.carried, Some((Timestamp(40), carried)));
+    let written = Connection::open(directory.path().join("history.db")).unwrap();
+    let at = written.query_row("SELECT at_ms FROM carried", [], |row| row.get::<_, i64>(0)).unwrap();
+    assert_eq!(at, 10, "what did not change was not written again");
     let allocations = [(20, None), (30, observed(2)), (40, observed(3))].map(|(at, of)| (Timestamp(at), of));
     assert_eq!(found.allocations, allocations, "from the change that holds at that time on");
     assert_eq!(history.forecasts(&id, all()).unwrap().len(), 4);

@@ -5,15 +5,53 @@ use super::*;
 
 const DAY: u64 = 86_400_000;
 
-fn golden() -> TempDir {
+/// A file as a build of that schema has written it.
+fn golden(schema: usize) -> TempDir {
     let directory = tempfile::tempdir().unwrap();
-    std::fs::write(directory.path().join("history.db"), include_bytes!("../schema1.db")).unwrap();
+    let files = [&include_bytes!("../schema1.db")[..], include_bytes!("../schema2.db")];
+    std::fs::write(directory.path().join("history.db"), files[schema - 1]).unwrap();
     directory
 }
 
 #[tokio::test]
+async fn a_file_of_schema_2_reads_with_all_its_blocks() {
+    let directory = golden(2);
+    let layouts = Connection::open(directory.path().join("history.db")).unwrap();
+    let layouts: String = layouts
+        .query_row(
+            "SELECT group_concat(DISTINCT tier || ':' || hex(substr(data, 1, 1))) FROM (SELECT * FROM blocks ORDER BY tier)",
+            [],
+            |row| row.get(0),
+        )
+        .unwrap();
+    assert_eq!(layouts, "0:01,1:01,2:01,3:01", "blocks and roll-ups of layout 1");
+    let history = open(&directory);
+    let stretch = history.read(&component("parse"), all()).unwrap();
+    let mut late = frame(40);
+    late.content.samples = vec![late.content.samples[0].clone(); 30];
+    let expected: Vec<_> = frames(0..40).into_iter().chain([late]).map(|frame| frame.content).collect();
+    let of = |name: &str| -> Vec<_> {
+        let frames = stretch.frames.iter().filter(|frame| &*frame.pod == name);
+        frames.map(|frame| frame.content.clone()).collect()
+    };
+    assert!(of("a") == expected && of("b") == [frame(1).content, frame(4).content]);
+    assert_eq!((stretch.damaged_blocks, stretch.gaps.len()), (0, 2));
+    let range = Timestamp(T0)..Timestamp(T0 + 60_000);
+    for (step_ms, aggregate) in [(15_000, Aggregate::Sum), (60_000, Aggregate::Max), (900_000, Aggregate::P95)] {
+        let ranged = history.range(&component("parse"), range.clone(), step_ms, aggregate).unwrap();
+        let batches: f64 = ranged.rows.iter().filter_map(|(_, row)| row.sums.total(Metric::Arrivals)).sum();
+        assert_eq!((ranged.damaged_blocks, batches), (0, 43.0));
+    }
+    assert_eq!(history.decisions(&component("parse"), 9).unwrap(), [decision(T0 + 1, true)]);
+    assert_eq!(history.forecasts(&component("parse"), all()).unwrap(), [forecast(T0)]);
+    assert_eq!(history.active_model(&component("parse")).unwrap(), Some(model(1)));
+    // A gap of then takes what comes late now.
+    assert_eq!(history.append(&pod("b"), frames(0..6)).await.unwrap().accepted.len(), 4);
+}
+
+#[tokio::test]
 async fn a_file_of_schema_1_is_brought_up_to_date_with_all_that_it_holds() {
-    let directory = golden();
+    let directory = golden(1);
     let history = open(&directory);
     let stretch = history.read(&component("parse"), all()).unwrap();
     let of = |name: &str| -> Vec<_> {
@@ -38,7 +76,7 @@ async fn a_file_of_schema_1_is_brought_up_to_date_with_all_that_it_holds() {
 
 #[test]
 fn a_file_that_was_brought_up_to_date_is_one_that_is_made_anew() {
-    let (old, new) = (golden(), tempfile::tempdir().unwrap());
+    let new = tempfile::tempdir().unwrap();
     let shape = |directory: &TempDir| {
         drop(open(directory));
         let file = Connection::open(directory.path().join("history.db")).unwrap();
@@ -54,19 +92,21 @@ fn a_file_that_was_brought_up_to_date_is_one_that_is_made_anew() {
         });
         lines.unwrap().map(Result::unwrap).collect::<Vec<_>>()
     };
-    assert_eq!(shape(&old), shape(&new));
+    for schema in [1, 2] {
+        assert_eq!(shape(&golden(schema)), shape(&new), "{schema}");
+    }
 }
 
 #[test]
 fn a_migration_that_fails_leaves_the_file_as_it_was() {
-    let directory = golden();
+    let directory = golden(1);
     let path = directory.path().join("history.db");
     let other = Connection::open(&path).unwrap();
     other.execute_batch("CREATE TABLE extents (in_the_way INTEGER); PRAGMA wal_checkpoint(TRUNCATE)").unwrap();
     drop(other);
     let before = std::fs::read(&path).unwrap();
     let error = History::open(&path).unwrap_err();
-    assert!(matches!(error, HistoryError::Migration { from: 1, to: 2, .. }), "{error}");
+    assert!(matches!(error, HistoryError::Migration { from: 1, to: 3, .. }), "{error}");
     assert!(error.to_string().contains("extents already exists (the file was left as it is)"), "{error}");
     assert!(std::fs::read(&path).unwrap() == before);
 }

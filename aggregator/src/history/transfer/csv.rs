@@ -2,7 +2,7 @@
 
 use std::io::{Read, Write};
 
-use anyhow::{Context, bail};
+use anyhow::Context;
 
 use super::{Cell, Columns, Sink, Type};
 
@@ -40,10 +40,7 @@ pub(super) fn read(
 ) -> anyhow::Result<impl Iterator<Item = Result<Vec<Cell>, String>> + Send> {
     let mut reader = csv::ReaderBuilder::new().flexible(true).from_reader(from);
     let header = reader.headers().context("the first line is no header")?.clone();
-    let unknown = header.iter().find(|name| !columns.iter().any(|(known, _)| known == name));
-    if let Some(unknown) = unknown {
-        bail!("line 1: column `{unknown}` is not known: expected the columns of `history export --what frames`");
-    }
+    super::check_columns(&columns, &header.iter().collect::<Vec<_>>()).context("line 1")?;
     let places: Vec<_> = columns.iter().map(|(name, _)| header.iter().position(|of| of == name)).collect();
     let width = header.len();
     Ok(reader.into_records().map(move |record| {

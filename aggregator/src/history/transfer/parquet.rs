@@ -123,11 +123,8 @@ pub(super) fn read(
         }
         places.push(place);
     }
-    for column in schema.columns() {
-        if !columns.iter().any(|(name, _)| column.path().string() == *name) {
-            bail!("column `{}` is not known: expected those of `history export --what frames`", column.path().string());
-        }
-    }
+    let found: Vec<_> = schema.columns().iter().map(|column| column.path().string()).collect();
+    super::check_columns(columns, &found.iter().map(String::as_str).collect::<Vec<_>>())?;
     let groups = 0..file.num_row_groups();
     let lines = groups.flat_map(move |group| match read_group(&file, group, &places) {
         Ok(lines) => lines.into_iter().map(Ok).collect::<Vec<_>>(),

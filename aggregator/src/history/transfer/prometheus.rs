@@ -6,7 +6,7 @@
 //! ```
 //!
 //! One file is one column of one component; each series of it is a pod, named by its label `pod`, else `instance`. A value
-//! holds for the time since the one before it, at most twice the usual distance: what is missing stays missing.
+//! holds for the time since the one before it, at most twice the usual distance and an hour: what is missing stays missing.
 
 use std::fs::File;
 use std::io::{BufReader, Read};
@@ -17,7 +17,7 @@ use forebay_shared::{BootId, Bytes, ComponentId, Content, Frame, ResourceSample,
 use serde::Deserialize;
 
 use super::Imported;
-use crate::history::History;
+use crate::history::{History, LONGEST_MS};
 use crate::identity::PodIdentity;
 
 /// The largest file: an answer of 11,000 points and 1,000 series.
@@ -125,7 +125,8 @@ fn frames(series: &Series, column: Column, place: usize, imported: &mut Imported
         let before = at.checked_sub(1).map(|before| points[before]);
         let distance = before.map_or(usual, |(before, _)| time - before);
         // A counter counts on where values are missing.
-        let interval_ms = if column == Column::CpuTotal { distance } else { distance.min(2 * usual) };
+        let interval_ms =
+            if column == Column::CpuTotal { distance } else { distance.min(2 * usual).min(LONGEST_MS.into()) };
         let Some(sample) = sample(column, *time, interval_ms, *value, before.map(|(_, value)| value)) else { continue };
         let (day, sequence) = (BootId(u128::from(time / DAY_MS)), time % DAY_MS / SPAN_MS);
         let frame = match frames.last_mut() {
@@ -146,7 +147,9 @@ fn frames(series: &Series, column: Column, place: usize, imported: &mut Imported
 /// Times in ms and values, in order; what is no number is told.
 fn points(series: &Series, place: usize, imported: &mut Imported) -> Vec<(u64, f64)> {
     let mut points: Vec<(u64, f64)> = Vec::with_capacity(series.values.len());
-    for (number, (time, text)) in series.values.iter().enumerate() {
+    let mut values: Vec<_> = series.values.iter().enumerate().collect();
+    values.sort_by(|a, b| a.1.0.total_cmp(&b.1.0));
+    for (number, (time, text)) in values {
         let value = text.parse::<f64>().ok().filter(|value| value.is_finite() && *value >= 0.0);
         let time_ms = (time * 1000.0).round();
         let told = |what: &str| format!("series {place}, value {number}: {what}");
@@ -157,7 +160,7 @@ fn points(series: &Series, place: usize, imported: &mut Imported) -> Vec<(u64, f
                 imported.wrong(|| told("its time is no Unix time in seconds"))
             }
             Some(_) if points.last().is_some_and(|(before, _)| *before >= time_ms as u64) => {
-                imported.wrong(|| told("its time is not after the one before"));
+                imported.wrong(|| told("there is a value of its time already"));
             }
             Some(value) => points.push((time_ms as u64, value)),
         }
@@ -185,6 +188,10 @@ fn sample(column: Column, time: u64, interval_ms: u64, value: f64, before: Optio
         Column::CpuTotal => {
             // A counter that falls has started anew.
             let used = before.map(|before| if value >= before { value - before } else { value })?;
+            // Over more than an hour nobody knows when it was used.
+            if interval_ms > LONGEST_MS.into() {
+                return None;
+            }
             sample.cpu_us = Some(whole(used * 1e6));
         }
         Column::Memory => sample.memory_working_set = Some(Bytes(whole(value))),

@@ -4,6 +4,7 @@ use std::sync::{Arc, Mutex};
 
 use tempfile::TempDir;
 
+use super::gathered::hash;
 use super::prometheus::Column;
 use super::*;
 use crate::history::tests::{all, component, frames, open, pod};
@@ -115,11 +116,55 @@ async fn a_line_that_is_wrong_is_told_by_its_number_and_costs_itself() {
     };
     assert_eq!(events(&copy), events(&history) - 5);
     let other = tempfile::tempdir().unwrap();
-    std::fs::write(other.path().join("export"), "time,cpu\n1,2\n").unwrap();
-    for format in [Format::Csv, Format::Parquet] {
-        let error = import(&copy, &other.path().join("export"), format).await.unwrap_err().to_string();
-        assert!(error.contains("column `time` is not known") || error.contains("no Parquet file"), "{error}");
+    let twice = format!("{},podUid", lines[0]);
+    for (text, says) in [
+        ("time,cpu\n1,2\n", "column `time` is not known"),
+        ("", "no column `component`"),
+        ("component,pod,podUid,boot,sequence,closedAt\n", "no column `kind`"),
+        (&twice, "column `podUid` is there twice"),
+    ] {
+        std::fs::write(other.path().join("export"), text).unwrap();
+        let error = import(&copy, &other.path().join("export"), Format::Csv).await.unwrap_err();
+        assert!(format!("{error:#}").contains(says), "{error:#}");
+        let error = import(&copy, &other.path().join("export"), Format::Parquet).await.unwrap_err().to_string();
+        assert!(error.contains("no Parquet file"), "{error}");
     }
+}
+
+#[tokio::test]
+async fn lines_in_another_order_import_as_the_same_history() {
+    let directory = tempfile::tempdir().unwrap();
+    let history = filled(&directory).await;
+    let whole = history.read(&component("parse"), all()).unwrap();
+    let text = String::from_utf8(exported(&history, What::Frames, Format::Csv)).unwrap();
+    let (header, lines) = text.split_once('\n').unwrap();
+    let lines: Vec<_> = lines.lines().collect();
+    let frame = |line: &str| line.split(',').take(5).collect::<Vec<_>>().join(",");
+    let mut frames: Vec<_> = lines.chunk_by(|a, b| frame(a) == frame(b)).collect();
+    fastrand::Rng::with_seed(3).shuffle(&mut frames);
+    let shuffled: Vec<_> = frames.concat();
+    // In two files, the later half first, so that what lies before has its place in a history that has gone on.
+    let directory = tempfile::tempdir().unwrap();
+    let copy = open(&directory);
+    let mut taken = 0;
+    for half in shuffled.chunks(shuffled.len() / 2 + 1) {
+        let file = directory.path().join("half");
+        std::fs::write(&file, [header, &half.join("\n")].join("\n")).unwrap();
+        taken += import(&copy, &file, Format::Csv).await.unwrap().frames;
+    }
+    // One frame may be cut in two by the halves: its second half is there already.
+    assert!((619..=620).contains(&taken), "{taken}");
+    let read = copy.read(&component("parse"), all()).unwrap();
+    assert!(read.gaps.is_empty() && read.frames.len() == whole.frames.len());
+    let mut gathered = Gathered::default();
+    let mut cells = vec![Cell::Empty; frame_columns().len()];
+    let head = ["demo/Deployment.apps/parse/app", "a", "uid", "1"].map(|text| Cell::Text(text.into()));
+    cells[..4].clone_from_slice(&head);
+    (cells[4], cells[5], cells[7]) = (Cell::Integer(2), Cell::Integer(T0), Cell::Text("sample".into()));
+    gathered.take(&cells).unwrap();
+    let key = gathered.frames.keys().next().unwrap().clone();
+    gathered.stored.insert(hash(&key));
+    assert!(gathered.take(&cells).unwrap_err().contains("side by side"));
 }
 
 fn prometheus_file(directory: &TempDir, text: &str) -> std::path::PathBuf {
@@ -137,17 +182,20 @@ async fn what_prometheus_answers_becomes_history_however_old_it_is() {
     history.maintain(now).await.unwrap();
     let values: Vec<_> = (0..240).map(|at| format!("[{}, \"0.25\"]", T0 / 1000 + at * 60)).collect();
     let bad = format!("[{}, \"NaN\"]", T0 / 1000 + 240 * 60);
+    let (mut unsorted, twice) = (values.clone(), format!("[{}, \"7\"]", T0 / 1000 + 600));
+    unsorted.reverse();
     let text = format!(
         r#"{{"status":"success","data":{{"resultType":"matrix","result":[
             {{"metric":{{"pod":"parse-0"}},"values":[{},{bad}]}}, {{"metric":{{"pod":"parse-1"}},"values":[{}]}}]}}}}"#,
         values.join(","),
-        values.join(",")
+        [unsorted.join(","), twice].join(",")
     );
     let file = prometheus_file(&directory, &text);
     for (frames, duplicates) in [(8, 0), (0, 8)] {
         let outcome = prometheus::import(&history, &file, &component("parse"), Column::Cpu).await.unwrap();
-        assert_eq!((outcome.frames, outcome.duplicates, outcome.wrong_lines), (frames, duplicates, 1));
+        assert_eq!((outcome.frames, outcome.duplicates, outcome.wrong_lines), (frames, duplicates, 2));
         assert!(outcome.wrong[0].starts_with("series 0, value 240: `NaN`"), "{:?}", outcome.wrong);
+        assert_eq!(outcome.wrong[1], "series 1, value 240: there is a value of its time already");
     }
     history.compact(now).await.unwrap();
     history.maintain(now.plus(std::time::Duration::from_secs(100))).await.unwrap();
